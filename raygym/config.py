@@ -1,0 +1,65 @@
+"""Settings shared by several layers; units stand in names, values are checked on construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raygym.errors import ConfigError
+
+
+def check_range(owner: str, field: str, value: float, low: float, high: float) -> None:
+    """Raises ConfigError unless ``low <= value <= high``."""
+    if not low <= value <= high:
+        raise ConfigError(f"{owner}.{field}: expected {low} to {high}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VncOptions:
+    """What a VNC client asks of a server: Universe's ``vnc_kwargs``."""
+
+    encoding: Literal["tight", "zrle", "raw"] = "tight"
+    """Preferred encoding. ``raw`` costs least on one machine, ``tight`` over a network."""
+    fine_quality_level: int | None = 50
+    """JPEG quality of Tight, 0 to 100; None asks for lossless pictures."""
+    subsample_level: int | None = 2
+    """JPEG chroma subsampling: 0 none, 1 4:2:0, 2 4:2:2, 3 grey; None leaves it to the server."""
+    compress_level: int | None = None
+    """zlib effort, 0 to 9; None leaves it to the server."""
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ("tight", "zrle", "raw"):
+            raise ConfigError(
+                f"VncOptions.encoding: expected tight, zrle or raw, got {self.encoding!r}"
+            )
+        for name, high in (
+            ("fine_quality_level", 100),
+            ("subsample_level", 3),
+            ("compress_level", 9),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                check_range("VncOptions", name, value, 0, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationConfig:
+    """How a screen becomes an observation; the environment's region is cropped first."""
+
+    height_px: int | None = None
+    """Scaled height; None keeps the region's."""
+    width_px: int | None = None
+    """Scaled width; None keeps the region's."""
+    is_grey: bool = False
+    """One channel of luma instead of three of RGB."""
+
+    def __post_init__(self) -> None:
+        if (self.height_px is None) != (self.width_px is None):
+            raise ConfigError(
+                "ObservationConfig: give both height_px and width_px or neither; got "
+                f"{self.height_px!r} and {self.width_px!r}"
+            )
+        for name in ("height_px", "width_px"):
+            value = getattr(self, name)
+            if value is not None:
+                check_range("ObservationConfig", name, value, 1, 4096)

@@ -1,0 +1,1 @@
+"""The maths of learning: networks, returns, A3C."""

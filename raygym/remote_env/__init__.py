@@ -1,0 +1,1 @@
+"""The near end: one remote as a Gymnasium environment."""

@@ -1,0 +1,1 @@
+"""The far end: what runs inside a remote."""

@@ -1,0 +1,1 @@
+"""Flash games: Ruffle in Chromium on an X screen."""

@@ -1,0 +1,1 @@
+"""Many remotes: Ray actors and the rollouts that they give."""

@@ -1,0 +1,1 @@
+"""Protocols as bytes in, events out; both ends; no sockets, no clocks."""
