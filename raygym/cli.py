@@ -1,0 +1,73 @@
+"""The command ``raygym``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from raygym import __version__, doctor
+from raygym.catalog import Catalog, EnvSpec, load_catalog
+from raygym.errors import ConfigError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raygym",
+        description="Programs behind a screen or a socket as Gymnasium environments, on Ray.",
+        epilog="Also: python -m raygym.train --help, python -m raygym.evaluate --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"raygym {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verb = verbs.add_parser(
+        "doctor", help="say what the main job lacks here; exit 1 if it can't run"
+    )
+    verb.add_argument("--json", action="store_true", help="for programs")
+    verb = verbs.add_parser("envs", help="list the environments, with those in RAYGYM_GAMES")
+    verb.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _as_row(spec: EnvSpec) -> dict[str, Any]:
+    return {
+        "id": spec.id,
+        "runtime": spec.runtime,
+        "title": spec.title,
+        "fps": spec.fps,
+        "size": [spec.region.width, spec.region.height],
+        "actions": [" ".join(keys) for keys in spec.actions],
+        "max_episode_s": spec.max_episode_s,
+        "score_floor": spec.score_floor,
+        "score_ceiling": spec.score_ceiling,
+    }
+
+
+def _print_envs(catalog: Catalog, *, as_json: bool) -> None:
+    specs = sorted(catalog.envs.values(), key=lambda spec: spec.id)
+    if as_json:
+        print(json.dumps([_as_row(spec) for spec in specs], indent=2))
+        return
+    line = "{:<30} {:<12} {:>5} {:>9} {:>9} {:>9}  {}".format
+    print(line("id", "runtime", "fps", "size", "floor", "ceiling", "title"))
+    for spec in specs:
+        floor, ceiling = (
+            "-" if score is None else f"{score:.1f}"
+            for score in (spec.score_floor, spec.score_ceiling)
+        )
+        size = f"{spec.region.width}x{spec.region.height}"
+        print(line(spec.id, spec.runtime, f"{spec.fps:g}", size, floor, ceiling, spec.title))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.verb == "doctor":
+            return doctor.main(as_json=arguments.json)
+        _print_envs(load_catalog(), as_json=arguments.json)
+    except ConfigError as error:
+        print(f"raygym: {error}", file=sys.stderr)
+        return 2
+    return 0
