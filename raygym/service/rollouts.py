@@ -1,0 +1,119 @@
+"""Builds Rollouts step by step and joins them side by side. T is time, B the number of slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raygym.core import Float32Array, Rollout, UInt8Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of one slot, as a rollout keeps it."""
+
+    observation: UInt8Array
+    """uint8[H, W, C], what the action answered."""
+    action: int
+    log_probability: float
+    value: float
+    reward: float
+    terminated: bool
+    truncated: bool
+    is_ok: bool
+    """False where something failed, so that the step must not enter a loss."""
+    final_value: float
+    """Value of the observation that a truncated step ended on, else 0."""
+
+
+class RolloutBuilder:
+    """Collects T steps of one slot into memory of their own.
+
+    Args:
+        steps: T.
+        initial_state: Recurrent state before the first step, each float32[1, ...]; copied.
+        weights_version: Which weights act first.
+    """
+
+    def __init__(
+        self, steps: int, initial_state: tuple[Float32Array, ...], weights_version: int
+    ) -> None:
+        self._length = steps
+        self._initial_state = tuple(np.array(s) for s in initial_state)
+        self._weights_version = weights_version
+        self._steps: list[Step] = []
+        self._observations: UInt8Array | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether T steps are there."""
+        return len(self._steps) == self._length
+
+    def add(self, step: Step) -> None:
+        """Adds a step; its observation is copied."""
+        if self._observations is None:
+            self._observations = np.empty(
+                (self._length, 1, *step.observation.shape), dtype=np.uint8
+            )
+        self._observations[len(self._steps), 0] = step.observation
+        self._steps.append(step)
+
+    def finish(self, last_observation: UInt8Array) -> Rollout:
+        """Returns the Rollout, with B = 1.
+
+        Args:
+            last_observation: uint8[H, W, C], what followed the last action; copied.
+        """
+        if self._observations is None or not self.is_full:
+            raise ValueError(f"a rollout of {self._length} steps has only {len(self._steps)}")
+
+        def floats(name: str) -> Float32Array:
+            return np.array([[getattr(s, name)] for s in self._steps], dtype=np.float32)
+
+        def flags(name: str) -> npt.NDArray[np.bool_]:
+            return np.array([[getattr(s, name)] for s in self._steps], dtype=np.bool_)
+
+        return Rollout(
+            observations=self._observations,
+            actions=np.array([[s.action] for s in self._steps], dtype=np.int64),
+            log_probabilities=floats("log_probability"),
+            values=floats("value"),
+            rewards=floats("reward"),
+            terminated=flags("terminated"),
+            truncated=flags("truncated"),
+            mask=flags("is_ok"),
+            last_observation=np.array(last_observation, dtype=np.uint8)[None],
+            final_values=floats("final_value"),
+            initial_state=self._initial_state,
+            weights_version=self._weights_version,
+        )
+
+
+def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
+    """Sets rollouts of the same T side by side, as [T, sum of B, ...].
+
+    Its ``weights_version`` is the oldest of them.
+    """
+    if len(rollouts) == 1:
+        return rollouts[0]
+
+    def side_by_side(name: str) -> Any:
+        return np.concatenate([getattr(r, name) for r in rollouts], axis=1)
+
+    time_major = (
+        *("observations", "actions", "log_probabilities", "values", "rewards"),
+        *("terminated", "truncated", "mask", "final_values"),
+    )
+    return Rollout(
+        **{name: side_by_side(name) for name in time_major},
+        last_observation=np.concatenate([r.last_observation for r in rollouts]),
+        initial_state=tuple(
+            np.concatenate(parts)
+            for parts in zip(*(r.initial_state for r in rollouts), strict=True)
+        ),
+        weights_version=min(r.weights_version for r in rollouts),
+    )

@@ -1,0 +1,385 @@
+"""Steps one environment in a thread of its own, in its own time.
+
+Learning never makes it wait: full rollouts lie in a bounded queue, and if nobody takes them
+the oldest is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from raygym.core import Float32Array, Outcome, Rollout, UInt8Array
+from raygym.errors import ConfigError, MissingDependency, RaygymError
+from raygym.service.rollouts import RolloutBuilder, Step
+
+log = logging.getLogger(__name__)
+
+TIMES_MS = (
+    "reaction_time_ms",
+    "observation_lag_ms",
+    "action_lag_ms",
+    "reward_lag_ms",
+    "clock_skew_ms",
+)
+"""The entries of a step's info that are collected; None is left out."""
+
+
+class ActingPolicy(Protocol):
+    """What the sampler asks of a policy."""
+
+    weights_version: int
+    random: np.random.Generator
+
+    def initial_state(self, batch: int) -> tuple[Float32Array, ...]:
+        """Returns the recurrent state at the start of an episode, each float32[batch, ...]."""
+        ...
+
+    def act(
+        self, observations: UInt8Array, state: tuple[Float32Array, ...]
+    ) -> tuple[npt.NDArray[np.int64], Float32Array, Float32Array, tuple[Float32Array, ...]]:
+        """Returns actions, log-probabilities, values (each [B]) and the state after."""
+        ...
+
+    def values(self, observations: UInt8Array, state: tuple[Float32Array, ...]) -> Float32Array:
+        """Returns float32[B]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """How a sampler works."""
+
+    rollout_steps: int = 20
+    """T."""
+    queue_rollouts: int = 5
+    """Most rollouts that wait to be learned from."""
+    reward_scale: float = 1.0
+    """Factor between a reward and what is learned from; scores are not scaled."""
+    first_retry_s: float = 1.0
+    """Pause after a first failed start; it doubles with each further one."""
+    longest_retry_s: float = 15.0
+    """Longest such pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """One episode that ended."""
+
+    slot: int
+    score: float
+    """Sum of the rewards."""
+    steps: int
+    duration_s: float
+    outcome: Outcome
+    reason: str
+    """What failed; empty for ``ok``."""
+
+
+@dataclass(kw_only=True)
+class SamplerReport:
+    """What happened since the report before; small, and free of pictures."""
+
+    slot: int
+    state: str = "starting"
+    """``starting``, ``running``, ``retrying``, ``failed`` (for good) or ``stopped``."""
+    steps: int = 0
+    episodes: list[EpisodeRecord] = field(default_factory=list)
+    times_ms: dict[str, list[float]] = field(default_factory=dict)
+    """By name of TIMES_MS."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Sums of the numbers in each step's ``info["stats"]``."""
+    remotes_started: int = 0
+    """Over the sampler's life."""
+    remotes_lost: int = 0
+    """Over the sampler's life."""
+    rollouts_dropped: int = 0
+    """Over the sampler's life."""
+    start_failures: int = 0
+    """In a row, until now."""
+    error: str = ""
+    """The last error of a start, or what ended the sampler."""
+    is_fatal: bool = False
+    """Whether another start cannot help: a setting is wrong or a program is absent."""
+    look_in: str = ""
+    """How a person can see the environment; empty if unknown."""
+    random_state: Mapping[str, Any] = field(default_factory=dict)
+    """State of the slot's random numbers after its last rollout."""
+
+
+class Sampler:
+    """Plays episode after episode and hands out rollouts.
+
+    Args:
+        slot: Number of this slot, in reports.
+        env_factory: Makes the environment; called in the sampler's thread.
+        policy: Acts; its ``random`` also draws the seeds of resets.
+        config: How it works.
+        clock: Seconds, steady.
+    """
+
+    def __init__(
+        self,
+        *,
+        slot: int,
+        env_factory: Callable[[], gymnasium.Env[UInt8Array, Any]],
+        policy: ActingPolicy,
+        config: SamplerConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slot = slot
+        self._env_factory = env_factory
+        self._policy = policy
+        self._config = config
+        self._clock = clock
+        self._must_stop = threading.Event()
+        self._changed = threading.Condition()
+        self._rollouts: collections.deque[Rollout] = collections.deque()
+        self._report = SamplerReport(slot=slot, random_state=policy.random.bit_generator.state)
+        self._thread = threading.Thread(target=self._run, name=f"sampler-{slot}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def take(self, *, timeout_s: float) -> list[Rollout]:
+        """Returns the rollouts that wait, oldest first; waits for one if there is none.
+
+        Returns:
+            None but an empty list if none came in time, or the sampler ended.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._rollouts or self._report.state in ("failed", "stopped"), timeout_s
+            )
+            taken = list(self._rollouts)
+            self._rollouts.clear()
+            return taken
+
+    def report(self) -> SamplerReport:
+        """Returns what happened since the last call."""
+        with self._changed:
+            done = self._report
+            self._report = SamplerReport(
+                slot=self._slot,
+                state=done.state,
+                remotes_started=done.remotes_started,
+                remotes_lost=done.remotes_lost,
+                rollouts_dropped=done.rollouts_dropped,
+                start_failures=done.start_failures,
+                error=done.error,
+                is_fatal=done.is_fatal,
+                look_in=done.look_in,
+                random_state=done.random_state,
+            )
+            return done
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Ends the thread, which closes the environment.
+
+        Returns:
+            Whether it ended within ``timeout_s``.
+        """
+        self._must_stop.set()
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._must_stop.is_set():
+                self._live_once()
+        # The thread's last resort: the error travels to the learner in the report.
+        except Exception as error:  # noqa: BLE001
+            is_fatal = isinstance(error, ConfigError | MissingDependency)
+            text = str(error) if is_fatal else "".join(traceback.format_exception(error))
+            log.error("sampler.failed slot=%d error=%s", self._slot, text)
+            self._set(state="failed", error=text, is_fatal=is_fatal)
+        else:
+            self._set(state="stopped")
+
+    def _live_once(self) -> None:
+        """Makes an environment and plays until it must stop, or a start fails."""
+        env: gymnasium.Env[UInt8Array, Any] | None = None
+        try:
+            env = self._env_factory()
+            self._play(env)
+        except (ConfigError, MissingDependency):
+            raise
+        except RaygymError as error:
+            self._note_failed_start(error)
+        finally:
+            if env is not None:
+                self._note_remotes(env)
+                # Gymnasium leaves it without annotations.
+                env.close()  # type: ignore[no-untyped-call]
+
+    def _note_failed_start(self, error: RaygymError) -> None:
+        with self._changed:
+            self._report.start_failures += 1
+            failures = self._report.start_failures
+        pause_s = min(
+            self._config.longest_retry_s, self._config.first_retry_s * 2.0 ** (failures - 1)
+        )
+        log.warning("start.failed slot=%d failures=%d error=%s", self._slot, failures, error)
+        self._set(state="retrying", error=f"{type(error).__name__}: {error}")
+        self._must_stop.wait(pause_s)
+
+    def _play(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
+        policy = self._policy
+        state = policy.initial_state(1)
+        builder: RolloutBuilder | None = None
+        seed: int | None = int(policy.random.integers(2**31))
+        while not self._must_stop.is_set():
+            observation, _ = env.reset(seed=seed)
+            self._note_start(env)
+            state = policy.initial_state(1)
+            episode = _Episode(self._clock())
+            while not self._must_stop.is_set() and not episode.is_over:
+                if builder is None:
+                    builder = RolloutBuilder(
+                        self._config.rollout_steps, state, policy.weights_version
+                    )
+                action, log_probability, value, state = policy.act(observation[None], state)
+                observed = observation
+                observation = self._step(env, int(action[0]), observed, episode)
+                builder.add(
+                    Step(
+                        observation=observed,
+                        action=int(action[0]),
+                        log_probability=float(log_probability[0]),
+                        value=float(value[0]),
+                        reward=episode.last_reward * self._config.reward_scale,
+                        terminated=episode.terminated,
+                        truncated=episode.truncated,
+                        is_ok=episode.outcome is Outcome.OK,
+                        final_value=self._final_value(observation, state, episode),
+                    )
+                )
+                if builder.is_full:
+                    self._hand_out(builder.finish(observation))
+                    builder = None
+            if episode.is_over:
+                self._note_episode(env, episode)
+            seed = None if episode.outcome is Outcome.OK else int(policy.random.integers(2**31))
+
+    def _step(
+        self,
+        env: gymnasium.Env[UInt8Array, Any],
+        action: int,
+        observed: UInt8Array,
+        episode: _Episode,
+    ) -> UInt8Array:
+        """Takes a step, notes it in ``episode`` and returns the observation after it."""
+        try:
+            observation, reward, terminated, truncated, info = env.step(action)
+        except RaygymError as error:
+            observation, reward, terminated, truncated = observed, 0.0, False, True
+            info = {"outcome": str(Outcome.INFRA_FAILURE), "reason": str(error)}
+        episode.note(float(reward), terminated, truncated, info)
+        with self._changed:
+            report = self._report
+            report.steps += 1
+            for name in TIMES_MS:
+                if info.get(name) is not None:
+                    report.times_ms.setdefault(name, []).append(float(info[name]))
+            for name, number in info.get("stats", {}).items():
+                if isinstance(number, int | float):
+                    report.counts[name] = report.counts.get(name, 0.0) + number
+        return observation
+
+    def _final_value(
+        self, observation: UInt8Array, state: tuple[Float32Array, ...], episode: _Episode
+    ) -> float:
+        is_cut = episode.truncated and not episode.terminated and episode.outcome is Outcome.OK
+        return float(self._policy.values(observation[None], state)[0]) if is_cut else 0.0
+
+    def _hand_out(self, rollout: Rollout) -> None:
+        with self._changed:
+            if len(self._rollouts) == self._config.queue_rollouts:
+                self._rollouts.popleft()
+                self._report.rollouts_dropped += 1
+            self._rollouts.append(rollout)
+            self._report.random_state = self._policy.random.bit_generator.state
+            self._changed.notify_all()
+
+    def _note_start(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
+        self._note_remotes(env)
+        self._set(state="running", start_failures=0, error="")
+
+    def _note_remotes(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
+        inner = env.unwrapped
+        self._set(
+            remotes_started=int(getattr(inner, "remotes_started", 0)),
+            remotes_lost=int(getattr(inner, "remotes_lost", 0)),
+            look_in=str(getattr(inner, "look_in", "")),
+        )
+
+    def _note_episode(self, env: gymnasium.Env[UInt8Array, Any], episode: _Episode) -> None:
+        self._note_remotes(env)
+        is_ok = episode.outcome is Outcome.OK
+        if not is_ok:
+            log.warning(
+                "episode.failed slot=%d outcome=%s reason=%s steps=%d",
+                *(self._slot, episode.outcome, episode.reason, episode.steps),
+            )
+        with self._changed:
+            self._report.episodes.append(
+                EpisodeRecord(
+                    slot=self._slot,
+                    score=episode.score,
+                    steps=episode.steps,
+                    duration_s=self._clock() - episode.started_s,
+                    outcome=episode.outcome,
+                    reason=episode.reason,
+                )
+            )
+            if not is_ok:
+                self._report.state = "starting"
+
+    def _set(self, **changes: Any) -> None:
+        with self._changed:
+            for name, value in changes.items():
+                setattr(self._report, name, value)
+            self._changed.notify_all()
+
+
+class _Episode:
+    """The running account of one episode."""
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.score = 0.0
+        self.steps = 0
+        self.last_reward = 0.0
+        self.terminated = False
+        self.truncated = False
+        self.outcome = Outcome.OK
+        self.reason = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.terminated or self.truncated
+
+    def note(
+        self, reward: float, terminated: bool, truncated: bool, info: Mapping[str, Any]
+    ) -> None:
+        self.score += reward
+        self.steps += 1
+        self.last_reward = reward
+        self.outcome = Outcome(info.get("outcome", Outcome.OK))
+        has_failed = self.outcome is not Outcome.OK
+        self.terminated = bool(terminated) and not has_failed
+        self.truncated = bool(truncated) or has_failed
+        self.reason = str(info.get("reason") or "") if has_failed else ""
