@@ -1,3 +1,39 @@
-"""raygym: any program behind a screen or a socket as a Gymnasium environment, many of them on Ray."""
+"""raygym: any program behind a screen or a socket as a Gymnasium environment, many of them on Ray.
+
+Importing it registers every EnvId with Gymnasium. What drives them is imported when it is
+first used, so that a Remote, which imports this package too, stays small.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from raygym.registration import register_all
+
+if TYPE_CHECKING:
+    from raygym.config import ObservationConfig, VncOptions
+    from raygym.core import Outcome
+    from raygym.environments import make, make_vec
 
 __version__ = "0.1.0"
+__all__ = ["ObservationConfig", "Outcome", "VncOptions", "make", "make_vec", "register_all"]
+
+_HOMES = {
+    "ObservationConfig": "raygym.config",
+    "VncOptions": "raygym.config",
+    "Outcome": "raygym.core",
+    "make": "raygym.environments",
+    "make_vec": "raygym.environments",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raygym' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+register_all()

@@ -1,0 +1,249 @@
+"""The grammar of ``remotes=``: a count, or the addresses of Remotes that already run.
+
+::
+
+    4                                        start four
+    vnc://host:5900+15900                    screen on 5900, rewards on 15900
+    vnc://a:5900+15900,b:5901+15901          several
+    vnc://a:5900+15900,vnc://b:5901+15901    the same
+    vnc://a:5900+15900,b:5901+15901?password=secret    one password for all, at the end
+    vnc://host:5900                          a screen without rewards
+    vnc://host+15900                         rewards without a screen
+    vnc://[::1]:5900+15900                   IPv6 in brackets
+    unix:/run/game                           unix sockets in a Remote's private directory:
+                                             vnc.sock, rewarder.sock and password
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from raygym.core import Endpoint, Remote, Secret
+from raygym.errors import ConfigError
+
+REMOTES_VARIABLE = "RAYGYM_REMOTES"
+DEFAULT_PASSWORD = "openai"  # noqa: S105  Universe's, for addresses that give none
+UNIX_SOCKET_MAX_BYTES = 107
+"""Longest path that Linux takes for a unix socket."""
+
+_EXAMPLE = "vnc://127.0.0.1:5900+15900"
+_HOST = re.compile(r"[-a-zA-Z0-9._]+")
+_PORT = re.compile(r"[0-9]+")
+_SCHEME = re.compile(r"[A-Za-z][-A-Za-z0-9+.]*:")
+_PASSWORD = "password="  # noqa: S105  a key of the grammar
+
+
+@dataclass(frozen=True)
+class RemoteCount:
+    """How many Remotes to start."""
+
+    count: int
+    """At least 1."""
+
+
+def parse_remotes(remotes: int | str | None) -> RemoteCount | list[Remote]:
+    """Reads a value of ``remotes=``.
+
+    Args:
+        remotes: A count, addresses as above, or None for what the variable
+            RAYGYM_REMOTES holds, else 1.
+
+    Returns:
+        A RemoteCount, or one Remote per address. Their ``runtime`` is empty: nobody has
+        said it yet. Their ``id`` is the address without the password.
+
+    Raises:
+        ConfigError: It is malformed; the message shows the place (never the password) and
+            a right example.
+    """
+    if remotes is None:
+        remotes = os.environ.get(REMOTES_VARIABLE) or 1
+    if isinstance(remotes, str):
+        text = remotes.strip()
+        if re.fullmatch(r"[0-9]+", text):
+            return _count(int(text))
+        return _Parser(text).remotes()
+    return _count(remotes)
+
+
+def _count(value: object) -> RemoteCount:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(
+            f"remotes: expected a count of at least 1 or addresses, got {value!r}\n"
+            f"  right: remotes=4, or remotes={_EXAMPLE!r}"
+        )
+    return RemoteCount(value)
+
+
+class _Parser:
+    """Reads addresses from left to right; ``at`` is the place of the next character."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._end = text.index("?") if "?" in text else len(text)
+        self._at = 0
+
+    def remotes(self) -> list[Remote]:
+        password = self._password()
+        items: list[tuple[Remote, int]] = []
+        read: Callable[[], Remote] | None = None
+        while True:
+            self._spaces()
+            start = self._at
+            read = self._scheme() or read
+            if read is None:
+                raise self._error("expected vnc:// or unix:/", start)
+            items.append((read(), start))
+            self._spaces()
+            if self._at >= self._end:
+                break
+            if not self._take(","):
+                raise self._error("expected a comma, or the end", self._at)
+        self._check_kinds(items)
+        return [_with_password(remote, password) for remote, _ in items]
+
+    def _scheme(self) -> Callable[[], Remote] | None:
+        if self._take("vnc://"):
+            return self._vnc
+        if self._text.startswith("unix:/", self._at):
+            self._at += len("unix:")
+            return self._unix
+        match = _SCHEME.match(self._text, self._at, self._end)
+        rest = self._text[match.end() : self._end] if match else ""
+        if match and (rest.startswith("/") or match.group() in ("vnc:", "unix:")):
+            hint = "an absolute path, as in unix:/run/game" if match.group() == "unix:" else ""
+            raise self._error(
+                f"expected {hint or 'vnc:// or unix:/'}, got {match.group()}", self._at
+            )
+        return None
+
+    def _vnc(self) -> Remote:
+        start = self._at
+        host = self._host()
+        vnc = rewarder = None
+        if self._take(":"):
+            vnc = Endpoint(host=host, port=self._port())
+        if self._take("+"):
+            rewarder = Endpoint(host=host, port=self._port())
+        if vnc is None and rewarder is None:
+            raise self._error(
+                "expected :port of the screen, +port of the rewards or both", self._at
+            )
+        if self._at == self._end - 1:
+            self._take("/")
+        return Remote(
+            id=self._text[start : self._at].rstrip("/"), runtime="", vnc=vnc, rewarder=rewarder
+        )
+
+    def _host(self) -> str:
+        if self._take("["):
+            start = self._at
+            close = self._text.find("]", start, self._end)
+            if close < 0:
+                raise self._error("expected a ] after the IPv6 address", self._end)
+            host = self._text[start:close]
+            try:
+                ipaddress.IPv6Address(host)
+            except ValueError:
+                raise self._error(f"{host!r} is no IPv6 address", start) from None
+            self._at = close + 1
+            return host
+        match = _HOST.match(self._text, self._at, self._end)
+        if match is None:
+            raise self._error(
+                "expected a host: letters, digits, -, . and _ (IPv6 in brackets)", self._at
+            )
+        self._at = match.end()
+        return match.group()
+
+    def _port(self) -> int:
+        match = _PORT.match(self._text, self._at, self._end)
+        if match is None or not 0 < int(match.group()) <= 65535:
+            raise self._error("expected a port from 1 to 65535", self._at)
+        self._at = match.end()
+        return int(match.group())
+
+    def _unix(self) -> Remote:
+        start = self._at
+        comma = self._text.find(",", start, self._end)
+        self._at = comma if comma >= 0 else self._end
+        directory = Path(self._text[start : self._at].rstrip())
+        if len(os.fsencode(directory / "rewarder.sock")) > UNIX_SOCKET_MAX_BYTES:
+            raise self._error(
+                f"{directory}/rewarder.sock is longer than the {UNIX_SOCKET_MAX_BYTES} bytes "
+                "that a unix socket may have; choose a shorter directory",
+                start,
+            )
+        try:
+            password = Secret((directory / "password").read_text(encoding="utf-8").strip())
+        except FileNotFoundError:
+            password = None
+        except OSError as error:
+            raise self._error(
+                f"the password there cannot be read: {error.strerror}", start
+            ) from error
+        return Remote(
+            id=f"unix:{directory}",
+            runtime="",
+            vnc=Endpoint(path=str(directory / "vnc.sock")),
+            rewarder=Endpoint(path=str(directory / "rewarder.sock")),
+            password=password,
+        )
+
+    def _password(self) -> Secret | None:
+        query = self._text[self._end + 1 :]
+        if not query and self._end == len(self._text):
+            return None
+        start = self._end + 1
+        if not query.startswith(_PASSWORD):
+            raise self._error("expected password=... after the ?", start)
+        if ",vnc://" in query or ",unix:/" in query:
+            raise self._error("the password stands once for all, after the last address", start)
+        value = unquote(query[len(_PASSWORD) :])
+        if not value:
+            raise self._error("the password is empty", start + len(_PASSWORD))
+        return Secret(value)
+
+    def _check_kinds(self, items: list[tuple[Remote, int]]) -> None:
+        first, _ = items[0]
+        seen: set[str] = set()
+        for remote, start in items:
+            for kind, name in (("vnc", "screen (:port)"), ("rewarder", "reward port (+port)")):
+                if (getattr(remote, kind) is None) != (getattr(first, kind) is None):
+                    raise self._error(f"all of the addresses have a {name}, or none has", start)
+            if remote.id in seen:
+                raise self._error("this address stands here twice", start)
+            seen.add(remote.id)
+
+    def _spaces(self) -> None:
+        while self._at < self._end and self._text[self._at] == " ":
+            self._at += 1
+
+    def _take(self, token: str) -> bool:
+        if not self._text.startswith(token, self._at, self._end):
+            return False
+        self._at += len(token)
+        return True
+
+    def _error(self, problem: str, at: int) -> ConfigError:
+        shown = self._text
+        place = shown.find(_PASSWORD, self._end)
+        if place >= 0:
+            shown = shown[: place + len(_PASSWORD)] + "***"
+        return ConfigError(
+            f"remotes: {problem}\n    {shown}\n    {' ' * at}^\n"
+            f"  right: {_EXAMPLE}, or a number to start so many here",
+            column=at,
+        )
+
+
+def _with_password(remote: Remote, password: Secret | None) -> Remote:
+    if password is None and remote.password is None and remote.id.startswith("unix:"):
+        return remote
+    return replace(remote, password=password or remote.password or Secret(DEFAULT_PASSWORD))
