@@ -1,0 +1,1 @@
+"""The parts of ``raygym.train``: settings, actors, accounts, table and TensorBoard."""

@@ -1,0 +1,179 @@
+"""Keeps the accounts of a run: steps, scores, times, outcomes, remotes. Pure; time is given."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import raygym
+from raygym.catalog import EnvSpec
+from raygym.core import Outcome
+from raygym.service.env_actor import ActorReport
+from raygym.service.sampler import EpisodeRecord
+
+RECENT_EPISODES = 100
+_RECENT_TIMES = 500
+
+
+@dataclass
+class SlotAccount:
+    """What is known of one slot."""
+
+    state: str = "starting"
+    steps: int = 0
+    episodes: int = 0
+    last_score: float | None = None
+    remotes_started: int = 0
+    """By actors of this slot that ended before."""
+    remotes_lost: int = 0
+    """By actors of this slot that ended before."""
+    current_started: int = 0
+    current_lost: int = 0
+    rollouts_dropped: int = 0
+    actors_lost: int = 0
+    start_failures: int = 0
+    error: str = ""
+    look_in: str = ""
+    is_fatal: bool = False
+    random_state: dict[str, Any] = field(default_factory=dict)
+    reaction_ms: collections.deque[float] = field(
+        default_factory=lambda: collections.deque(maxlen=_RECENT_TIMES)
+    )
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether its environment is being played."""
+        return self.state == "running"
+
+
+class Accounts:
+    """The accounts of a run.
+
+    Args:
+        spec: The environment.
+        slots: Number of slots.
+        seed: The run's seed.
+        env_steps: Steps before this run.
+        episodes: Episodes before this run.
+    """
+
+    def __init__(
+        self, spec: EnvSpec, slots: int, *, seed: int, env_steps: int = 0, episodes: int = 0
+    ) -> None:
+        self.spec = spec
+        self.slots = [SlotAccount() for _ in range(slots)]
+        self.env_steps = env_steps
+        self.episodes = episodes
+        self.run_steps = 0
+        self.first_step_s: float | None = None
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.scores: list[float] = []
+        self.reaction_ms: list[float] = []
+        self._seed = seed
+
+    def note(self, report: ActorReport, now_s: float) -> list[EpisodeRecord]:
+        """Adds an actor's report; returns the episodes that ended with it."""
+        sampler = report.sampler
+        slot = self.slots[sampler.slot]
+        slot.state, slot.error, slot.is_fatal = sampler.state, sampler.error, sampler.is_fatal
+        slot.start_failures, slot.look_in = sampler.start_failures, sampler.look_in
+        slot.current_started, slot.current_lost = sampler.remotes_started, sampler.remotes_lost
+        slot.rollouts_dropped = sampler.rollouts_dropped
+        slot.random_state = dict(sampler.random_state)
+        slot.steps += sampler.steps
+        self.env_steps += sampler.steps
+        self.run_steps += sampler.steps
+        if sampler.steps and self.first_step_s is None:
+            self.first_step_s = now_s
+        reaction_ms = sampler.times_ms.get("reaction_time_ms", [])
+        slot.reaction_ms.extend(reaction_ms)
+        self.reaction_ms.extend(reaction_ms)
+        for episode in sampler.episodes:
+            self._note_episode(slot, episode)
+        return sampler.episodes
+
+    def note_actor_lost(self, number: int, error: str) -> None:
+        """Notes that an actor ended by itself; its remote and its episode went with it."""
+        slot = self.slots[number]
+        had_remote = slot.current_started > slot.current_lost
+        slot.remotes_started += slot.current_started
+        slot.remotes_lost += slot.current_lost + had_remote
+        slot.current_started = slot.current_lost = 0
+        slot.actors_lost += 1
+        slot.state, slot.error = "starting", error
+        if had_remote:
+            self._count_outcome(slot, Outcome.INFRA_FAILURE)
+
+    def minutes(self, now_s: float) -> float:
+        """Returns the minutes since the first step; 0 before it."""
+        return 0.0 if self.first_step_s is None else (now_s - self.first_step_s) / 60
+
+    def steps_per_s(self, now_s: float) -> float:
+        """Returns the steps a second since the first step, over all slots."""
+        elapsed_s = 60 * self.minutes(now_s)
+        return self.run_steps / elapsed_s if elapsed_s > 0 else 0.0
+
+    def recent_score(self) -> float | None:
+        """Returns the mean score of the last 100 episodes without a failure."""
+        return _mean(self.scores[-RECENT_EPISODES:])
+
+    def summary(self, now_s: float) -> dict[str, Any]:
+        """Returns what came of the run, for JSON."""
+        mean, recent = _mean(self.scores), self.recent_score()
+        return {
+            "env": self.spec.id,
+            "mode": "realtime",
+            "env_steps": self.env_steps,
+            "env_steps_this_run": self.run_steps,
+            "episodes": self.episodes,
+            "mean_score": mean,
+            "best_score": max(self.scores, default=None),
+            "floor": self.spec.score_floor,
+            "ceiling": self.spec.score_ceiling,
+            "share_of_ceiling": self.share(mean),
+            "last_100_episodes": {"mean_score": recent, "share_of_ceiling": self.share(recent)},
+            "steps_per_s": round(self.steps_per_s(now_s), 3),
+            "reaction_time_ms": percentiles(self.reaction_ms),
+            "outcomes": {str(Outcome.OK): 0, **self.outcomes},
+            "remotes": {
+                "started": sum(s.remotes_started + s.current_started for s in self.slots),
+                "lost": sum(s.remotes_lost + s.current_lost for s in self.slots),
+            },
+            "actors_lost": sum(s.actors_lost for s in self.slots),
+            "rollouts_dropped": sum(s.rollouts_dropped for s in self.slots),
+            "workers": len(self.slots),
+            "minutes": round(self.minutes(now_s), 3),
+            "seed": self._seed,
+            "version": raygym.__version__,
+        }
+
+    def share(self, score: float | None) -> float | None:
+        """Returns where a score lies from floor to ceiling; None if either is unknown."""
+        return None if score is None else self.spec.share_of_ceiling(score)
+
+    def _note_episode(self, slot: SlotAccount, episode: EpisodeRecord) -> None:
+        self._count_outcome(slot, episode.outcome)
+        if episode.outcome is Outcome.OK:
+            slot.last_score = episode.score
+            self.scores.append(episode.score)
+
+    def _count_outcome(self, slot: SlotAccount, outcome: Outcome) -> None:
+        slot.episodes += 1
+        self.episodes += 1
+        self.outcomes[str(outcome)] += 1
+
+
+def percentiles(numbers: Sequence[float]) -> dict[str, float | None]:
+    """Returns the median and the 95th percentile as ``p50`` and ``p95``; None for no numbers."""
+    if not numbers:
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(np.asarray(numbers), [50, 95])
+    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return float(np.mean(numbers)) if numbers else None

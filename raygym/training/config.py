@@ -1,0 +1,92 @@
+"""The settings of a training run: the flags of ``python -m raygym.train``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from raygym.config import ObservationConfig, check_range
+from raygym.errors import ConfigError
+from raygym.policies.a3c import A3CConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Trains an agent with A3C on environments that run in real time.
+
+    Without --minutes and --steps it goes on until Ctrl-C, which ends it cleanly.
+    """
+
+    env: str = "flashgames.NeonRace-v0"
+    """EnvId; ``raygym envs`` lists them."""
+    workers: int | None = None
+    """Number of actors, each with an environment of its own; as many as --remotes names, or 2."""
+    minutes: float | None = None
+    """Longest time, counted from the first step of an environment."""
+    steps: int | None = None
+    """Most steps over all workers, with those before --resume."""
+    seed: int = 0
+    """Seeds the weights, the actions drawn and the resets of the environments."""
+    logdir: Path | None = None
+    """Where checkpoints and TensorBoard's files go; runs/<env>-<time> by default, and where
+    it was with --resume."""
+    resume: Path | None = None
+    """Goes on from a checkpoint, or from the newest in a logdir."""
+    summary: Path | None = None
+    """Writes what came of the run there, as JSON."""
+    remotes: str | None = None
+    """A count, or addresses of remotes that already run: vnc://host:5900+15900,...; one a
+    worker."""
+    client_id: str = "train"
+    """Name of this client to the remotes; the worker's number is added."""
+    backend: Literal["process", "fake", "static"] | None = None
+    """What makes the remotes; by default what suits the environment and --remotes."""
+    visualise: bool = False
+    """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
+    fps: float | None = None
+    """Agent steps a second; by default 12.5 for Flash games, the environment's own for others."""
+    observation: ObservationConfig | None = None
+    """How the screen becomes an observation; by default grey, 128x200 (height x width) for
+    Flash games and 42x42 for others."""
+    learner: A3CConfig = field(default_factory=A3CConfig)
+    """Constants of A3C."""
+    reward_scale: float | None = None
+    """Factor between a reward and what is learned from; by default what makes the ceiling 100
+    above the floor, at most 1. Scores are not scaled."""
+    checkpoint_every_s: float = 30.0
+    """Time between two checkpoints."""
+    checkpoints_kept: int = 3
+    """Number of newest checkpoints that stay."""
+    start_timeout_s: float = 180.0
+    """Longest time to the first step of any worker."""
+    dashboard: bool = False
+    """Starts Ray's dashboard."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            check_range("TrainConfig", "workers", self.workers, 1, 1024)
+        if self.minutes is not None:
+            check_range("TrainConfig", "minutes", self.minutes, 0.01, 1e6)
+        if self.steps is not None:
+            check_range("TrainConfig", "steps", self.steps, 1, 1e15)
+        if self.fps is not None:
+            check_range("TrainConfig", "fps", self.fps, 0.1, 1000)
+        if self.reward_scale is not None:
+            check_range("TrainConfig", "reward_scale", self.reward_scale, 1e-9, 1e9)
+        check_range("TrainConfig", "seed", self.seed, 0, 2**63 - 1)
+        check_range("TrainConfig", "checkpoint_every_s", self.checkpoint_every_s, 0.1, 1e6)
+        check_range("TrainConfig", "checkpoints_kept", self.checkpoints_kept, 1, 1e6)
+        check_range("TrainConfig", "start_timeout_s", self.start_timeout_s, 1, 1e5)
+        if not self.client_id:
+            raise ConfigError("TrainConfig.client_id: expected a name, got an empty text")
+
+    def run_directory(self) -> Path:
+        """Returns the logdir: as given, that of ``resume``, or a new one by name and time."""
+        if self.logdir is not None:
+            return self.logdir
+        if self.resume is not None:
+            home = self.resume.parent if self.resume.is_file() else self.resume
+            return home.parent if home.name == "checkpoints" else home
+        return Path("runs") / f"{self.env}-{time.strftime('%Y%m%d-%H%M%S')}"

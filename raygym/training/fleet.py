@@ -1,0 +1,251 @@
+"""The Ray actors of a run: one keeps the weights, the others play and compute gradients.
+
+Gradients go from actor to actor as object refs, weights come back the same way; this process
+sees neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.exceptions import GetTimeoutError, RayError
+
+from raygym.errors import RaygymError
+from raygym.policies.a3c import A3CConfig, SharedParameters
+from raygym.service.env_actor import ActorReport, EnvActor
+from raygym.service.sampler import SamplerConfig
+from raygym.training.plan import Plan, make_policy
+
+log = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 200 * 2**20
+ACTOR_CPUS = 0.25
+GRADIENT_TIMEOUT_S = 0.5
+ANSWER_TIMEOUT_S = 120.0
+"""An actor that is silent for longer is ended and replaced."""
+_NICENESS = 5
+
+
+class LearnerLost(RaygymError):
+    """The actor that keeps the weights ended; the newest checkpoint is all that is left."""
+
+
+@dataclass(frozen=True)
+class ActorLost:
+    """An EnvActor ended by itself and was replaced."""
+
+    slot: int
+    error: str
+
+
+@dataclass
+class _Question:
+    """A gradient that was asked for."""
+
+    slot: int
+    gradient: ObjectRef[Any]
+    asked_s: float
+
+
+@contextlib.contextmanager
+def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
+    """Starts Ray on this machine, small, and ends it; uses one that is already running here.
+
+    Args:
+        actors: How many actors it must have room for.
+        has_dashboard: Whether to start Ray's dashboard.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers inherit these; each is one of many on the same cores.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    ray.init(
+        num_cpus=max(1, math.ceil(actors * ACTOR_CPUS)),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=has_dashboard,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Fleet:
+    """Spawns the actors, passes gradients and weights on, and replaces actors that end.
+
+    Args:
+        plan: The environment.
+        learner: Constants of A3C.
+        seed: The run's seed.
+        parameters: State of ``SharedParameters`` in a checkpoint, or None.
+        random_states: Of the slots in a checkpoint.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        learner: A3CConfig,
+        *,
+        seed: int,
+        parameters: Mapping[str, Any] | None = None,
+        random_states: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._learner = learner
+        self._seed = seed
+        self._random_states = dict(random_states or {})
+        self._parameters = _spawn(SharedParameters, plan.network, learner, seed=seed)
+        self._weights: ObjectRef[Any] = (
+            self._parameters.weights.remote()
+            if parameters is None
+            else self._parameters.restore.remote(dict(parameters))
+        )
+        self._actors: dict[int, Any] = {n: self._spawn_env_actor(n) for n in range(plan.workers)}
+        self._questions: dict[ObjectRef[Any], _Question] = {}
+        for slot in self._actors:
+            self._ask(slot)
+
+    def poll(self, *, timeout_s: float) -> Iterator[ActorReport | ActorLost]:
+        """Waits for answers, passes their gradients on and asks again.
+
+        Args:
+            timeout_s: Longest wait for the first answer.
+
+        Yields:
+            A report for each answer, or an ActorLost for each actor that ended and was
+            replaced.
+
+        Raises:
+            LearnerLost: The weights are gone.
+        """
+        self._end_silent_actors()
+        for slot, answer in self._answers(timeout_s):
+            if isinstance(answer, ActorLost):
+                self._check_learner()
+                self._actors[slot] = self._spawn_env_actor(slot)
+            else:
+                self._random_states[slot] = answer.sampler.random_state
+            self._ask(slot)
+            yield answer
+
+    def drain(self, *, timeout_s: float) -> Iterator[ActorReport]:
+        """Takes in the answers that are still due, for the end of a run; asks for no more."""
+        deadline_s = time.monotonic() + timeout_s
+        while self._questions and (left_s := deadline_s - time.monotonic()) > 0:
+            for _, answer in self._answers(left_s):
+                if isinstance(answer, ActorReport):
+                    yield answer
+
+    def parameters(self, *, timeout_s: float = 30.0) -> dict[str, Any]:
+        """Returns the state of ``SharedParameters``, for a checkpoint.
+
+        Raises:
+            LearnerLost: The weights are gone.
+        """
+        try:
+            state: dict[str, Any] = ray.get(self._parameters.state.remote(), timeout=timeout_s)
+        except RayError as error:
+            raise _learner_lost(error) from error
+        return state
+
+    def replace(self, slot: int) -> None:
+        """Ends the actor of a slot, so that the next ``poll`` finds it lost and replaces it."""
+        ray.kill(self._actors[slot])
+
+    def close(self, *, timeout_s: float = 3.0) -> None:
+        """Ends all actors, their environments first; may be called twice."""
+        closing: list[ObjectRef[Any]] = [
+            actor.close.remote(timeout_s=timeout_s - 0.5) for actor in self._actors.values()
+        ]
+        if closing:
+            with contextlib.suppress(RayError):
+                ray.wait(closing, num_returns=len(closing), timeout=timeout_s)
+        for actor in (*self._actors.values(), self._parameters):
+            ray.kill(actor)
+        self._actors.clear()
+        self._questions.clear()
+
+    def _spawn_env_actor(self, slot: int) -> Any:
+        learner = self._learner
+        return _spawn(
+            EnvActor,
+            slot,
+            self._plan.env_factory,
+            functools.partial(make_policy, self._plan.network, learner, self._seed),
+            SamplerConfig(
+                rollout_steps=learner.rollout_steps, reward_scale=self._plan.reward_scale
+            ),
+            self._random_states.get(slot),
+            niceness=_NICENESS,
+        )
+
+    def _ask(self, slot: int) -> None:
+        gradient, report = (
+            self._actors[slot]
+            .gradient.options(num_returns=2)
+            .remote(self._weights, timeout_s=GRADIENT_TIMEOUT_S)
+        )
+        self._questions[report] = _Question(slot, gradient, time.monotonic())
+
+    def _answers(self, timeout_s: float) -> Iterator[tuple[int, ActorReport | ActorLost]]:
+        waiting = list(self._questions)
+        first, rest = ray.wait(waiting, num_returns=1, timeout=timeout_s)
+        more = ray.wait(rest, num_returns=len(rest), timeout=0)[0] if first and rest else []
+        for ref in (*first, *more):
+            question = self._questions.pop(ref)
+            try:
+                report: ActorReport = ray.get(ref, timeout=ANSWER_TIMEOUT_S)
+            except RayError as error:
+                log.warning("actor.lost slot=%d error=%s", question.slot, error)
+                yield question.slot, ActorLost(question.slot, _one_line(error))
+                continue
+            if report.has_gradient:
+                self._weights = self._parameters.apply.remote(question.gradient)
+            yield question.slot, report
+
+    def _end_silent_actors(self) -> None:
+        now_s = time.monotonic()
+        for question in self._questions.values():
+            if now_s - question.asked_s > ANSWER_TIMEOUT_S:
+                log.warning("actor.silent slot=%d seconds=%.0f", question.slot, ANSWER_TIMEOUT_S)
+                question.asked_s = now_s
+                ray.kill(self._actors[question.slot])
+
+    def _check_learner(self) -> None:
+        try:
+            ray.get(self._weights, timeout=ANSWER_TIMEOUT_S)
+        except RayError as error:
+            raise _learner_lost(error) from error
+
+
+def _spawn(cls: type, *arguments: Any, **options: Any) -> Any:
+    """Makes an actor of a plain class; Ray's handle of it has no type worth naming."""
+    return ray.remote(cls).options(num_cpus=ACTOR_CPUS).remote(*arguments, **options)
+
+
+def _learner_lost(error: RayError) -> LearnerLost:
+    what = "did not answer in time" if isinstance(error, GetTimeoutError) else "ended"
+    return LearnerLost(
+        f"the actor that keeps the weights {what} ({_one_line(error)}); go on from the newest "
+        "checkpoint with --resume"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"

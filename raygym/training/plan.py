@@ -1,0 +1,164 @@
+"""What a run needs to know of its environment before anything is started."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+import gymnasium
+import numpy as np
+import torch
+
+from raygym.catalog import EnvSpec, load_catalog
+from raygym.config import ObservationConfig
+from raygym.core import Remote, UInt8Array
+from raygym.errors import ConfigError
+from raygym.policies.a3c import A3CConfig, A3CPolicy
+from raygym.policies.networks import NetworkConfig
+from raygym.remote_env.address import RemoteCount, parse_remotes
+from raygym.training.config import TrainConfig
+
+DEFAULT_WORKERS = 2
+FLASH_FPS = 12.5
+FLASH_OBSERVATION = ObservationConfig(height_px=128, width_px=200, is_grey=True)
+OTHER_OBSERVATION = ObservationConfig(height_px=42, width_px=42, is_grey=True)
+LEARNED_CEILING = 100.0
+
+EnvFactory = Callable[[int], gymnasium.Env[UInt8Array, Any]]
+"""Makes the environment of a slot; must pickle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An environment as the learner sees it."""
+
+    spec: EnvSpec
+    """Its entry in the catalog."""
+    env_factory: EnvFactory
+    """Makes it."""
+    workers: int
+    """Number of slots."""
+    observation: ObservationConfig
+    """How its screen becomes an observation."""
+    network: NetworkConfig
+    """The network that fits it."""
+    fps: float | None
+    """Agent steps a second; None for its own."""
+    reward_scale: float
+    """Factor between a reward and what is learned from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSettings:
+    """All that ``make_env`` needs; small, and it pickles."""
+
+    env: str
+    addresses: tuple[str, ...] | None
+    client_id: str
+    backend: Literal["process", "fake", "static"] | None
+    observation: ObservationConfig
+    fps: float | None
+
+
+def make_plan(config: TrainConfig) -> Plan:
+    """Looks up the environment and checks the settings against it.
+
+    Raises:
+        ConfigError: There is no such environment, an address is malformed, or there are
+            fewer addresses than workers.
+    """
+    spec = load_catalog().env(config.env)
+    is_flash = spec.runtime == "flashgames"
+    observation = config.observation or (FLASH_OBSERVATION if is_flash else OTHER_OBSERVATION)
+    fps = config.fps or (FLASH_FPS if is_flash else None)
+    workers, addresses = _workers(config)
+    settings = EnvSettings(
+        env=config.env,
+        addresses=addresses,
+        client_id=config.client_id,
+        backend=config.backend,
+        observation=observation,
+        fps=fps,
+    )
+    return Plan(
+        spec=spec,
+        env_factory=functools.partial(make_env, settings),
+        workers=workers,
+        observation=observation,
+        network=NetworkConfig(
+            observation_shape=(
+                observation.height_px or spec.region.height,
+                observation.width_px or spec.region.width,
+                1 if observation.is_grey else 3,
+            ),
+            action_count=len(spec.actions),
+        ),
+        fps=fps,
+        reward_scale=config.reward_scale or default_reward_scale(spec),
+    )
+
+
+def default_reward_scale(spec: EnvSpec) -> float:
+    """Returns the factor that sets the ceiling 100 above the floor; never more than 1."""
+    if spec.score_floor is None or spec.score_ceiling is None:
+        return 1.0
+    return min(1.0, LEARNED_CEILING / (spec.score_ceiling - spec.score_floor))
+
+
+def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]:
+    """Makes the environment of a slot, with one remote of its own."""
+    # Here, so that a plan costs the trainer's own process nothing.
+    from raygym.environments import make
+
+    return make(
+        settings.env,
+        remotes=settings.addresses[slot] if settings.addresses else 1,
+        client_id=f"{settings.client_id}-{slot}",
+        backend=settings.backend,
+        observation=settings.observation,
+        fps=settings.fps,
+    )
+
+
+def make_policy(
+    network: NetworkConfig,
+    learner: A3CConfig,
+    seed: int,
+    slot: int,
+    random_state: Mapping[str, Any] | None,
+) -> A3CPolicy:
+    """Makes the policy of a slot, for a process of its own: torch gets one thread there."""
+    torch.set_num_threads(1)
+    random = np.random.default_rng(np.random.SeedSequence([seed, slot]))
+    if random_state is not None:
+        random.bit_generator.state = dict(random_state)
+    return A3CPolicy(network, learner, random)
+
+
+def _workers(config: TrainConfig) -> tuple[int, tuple[str, ...] | None]:
+    if config.remotes is None:
+        return config.workers or DEFAULT_WORKERS, None
+    remotes = parse_remotes(config.remotes)
+    if isinstance(remotes, RemoteCount):
+        if config.workers not in (None, remotes.count):
+            raise ConfigError(
+                f"--workers {config.workers} and --remotes {remotes.count} disagree: each "
+                "worker has one remote; give one of them"
+            )
+        return remotes.count, None
+    workers = config.workers or len(remotes)
+    if workers > len(remotes):
+        raise ConfigError(
+            f"--workers {workers} needs as many addresses in --remotes, got {len(remotes)}"
+        )
+    return workers, tuple(_address(remote) for remote in remotes)
+
+
+def _address(remote: Remote) -> str:
+    """Returns an address of one remote that ``parse_remotes`` reads back."""
+    if remote.password is None:
+        return remote.id
+    return f"{remote.id}?password={quote(remote.password.reveal(), safe='')}"

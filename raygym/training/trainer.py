@@ -1,0 +1,297 @@
+"""The loop of a run: from the first step to the last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from raygym.core import Outcome
+from raygym.errors import ConfigError, RaygymError
+from raygym.policies import checkpoint as checkpoints
+from raygym.policies.checkpoint import Checkpoint
+from raygym.service.env_actor import ActorReport
+from raygym.training.accounts import Accounts
+from raygym.training.board import Board
+from raygym.training.config import TrainConfig
+from raygym.training.fleet import ActorLost, Fleet, ray_running
+from raygym.training.plan import Plan, make_plan
+from raygym.training.table import Display
+
+POLL_S = 0.25
+MOST_FAILED_STARTS = 3
+"""If no worker has ever stepped and each has failed as often in a row, the run ends."""
+DRAIN_S = 1.0
+
+
+class NothingStarted(RaygymError):
+    """No environment could be started."""
+
+
+class StopFlag:
+    """Becomes true with the first SIGINT or SIGTERM; the second acts as it did before."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def request(self) -> None:
+        """Asks the run to end."""
+        self.is_set = True
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listens while the block runs; only the main thread can."""
+        before: dict[int, Any] = {}
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            self.is_set = True
+            restore()
+
+        def restore() -> None:
+            for signal_number, handler in before.items():
+                signal.signal(signal_number, handler)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, on_signal)
+        try:
+            yield
+        finally:
+            restore()
+
+
+class Trainer:
+    """One run of training.
+
+    Args:
+        config: Its settings.
+        plan: The environment.
+        console: Where a person reads.
+        stop: Ends the run early.
+        clock: Seconds, steady.
+
+    Raises:
+        ConfigError: The checkpoint to resume is of another environment or network.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        plan: Plan,
+        *,
+        console: Console,
+        stop: StopFlag,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._plan = plan
+        self._clock = clock
+        self._stop = stop
+        self._resumed = _load_matching(config, plan) if config.resume is not None else None
+        self._logdir = config.run_directory()
+        self._logdir.mkdir(parents=True, exist_ok=True)
+        self._console = console
+        self._accounts = Accounts(
+            plan.spec,
+            plan.workers,
+            seed=config.seed,
+            env_steps=self._resumed.env_steps if self._resumed else 0,
+            episodes=self._resumed.episodes if self._resumed else 0,
+        )
+        self._shown: dict[int, str] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains until time or steps are up, or it is asked to stop; then writes everything.
+
+        Returns:
+            The summary, as ``--summary`` writes it.
+
+        Raises:
+            NothingStarted: No environment could be started.
+            LearnerLost: The weights were lost.
+        """
+        config, resumed = self._config, self._resumed
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ray_running(self._plan.workers + 1, has_dashboard=config.dashboard))
+            # Ray takes SIGTERM for itself when it starts, so this comes after it.
+            stack.enter_context(self._stop.on_signals())
+            self._display = Display(self._accounts, self._console, now_s=self._clock())
+            stack.callback(lambda: self._display.close(self._clock()))
+            self._board = Board(self._logdir, now_s=self._clock())
+            stack.callback(self._board.close)
+            self._fleet = Fleet(
+                self._plan,
+                config.learner,
+                seed=config.seed,
+                parameters=resumed.parameters if resumed else None,
+                random_states=resumed.random_states if resumed else None,
+            )
+            stack.callback(self._fleet.close)
+            self._display.say(f"training {self._plan.spec.id} in {self._logdir}")
+            self._loop()
+            for report in self._fleet.drain(timeout_s=DRAIN_S):
+                self._note(report)
+            return self._finish()
+
+    def _loop(self) -> None:
+        started_s = saved_s = self._clock()
+        while not self._is_over():
+            for answer in self._fleet.poll(timeout_s=POLL_S):
+                if isinstance(answer, ActorLost):
+                    self._note_lost(answer)
+                else:
+                    self._note(answer)
+            now_s = self._clock()
+            self._check_start(now_s - started_s)
+            if now_s - saved_s >= self._config.checkpoint_every_s:
+                self._save()
+                saved_s = self._clock()
+            self._display.tick(now_s)
+
+    def _is_over(self) -> bool:
+        config, accounts = self._config, self._accounts
+        return (
+            self._stop.is_set
+            or (config.steps is not None and accounts.env_steps >= config.steps)
+            or (config.minutes is not None and accounts.minutes(self._clock()) >= config.minutes)
+        )
+
+    def _note(self, report: ActorReport) -> None:
+        now_s = self._clock()
+        for episode in self._accounts.note(report, now_s):
+            if episode.outcome is not Outcome.OK:
+                self._display.say(
+                    f"worker {episode.slot}: {episode.outcome} after {episode.steps} steps: "
+                    f"{episode.reason}"
+                )
+        self._board.note(report, env_steps=self._accounts.env_steps, now_s=now_s)
+        sampler = report.sampler
+        if self._config.visualise and sampler.look_in:
+            self._show(sampler.slot, sampler.look_in)
+        if sampler.state == "failed" and not sampler.is_fatal:
+            self._display.say(f"worker {sampler.slot}: {sampler.error}")
+            self._fleet.replace(sampler.slot)
+
+    def _note_lost(self, lost: ActorLost) -> None:
+        self._accounts.note_actor_lost(lost.slot, lost.error)
+        self._display.say(f"worker {lost.slot}: its actor ended and is replaced: {lost.error}")
+
+    def _check_start(self, waited_s: float) -> None:
+        slots = self._accounts.slots
+        fatal = next((s for s in slots if s.is_fatal), None)
+        if fatal is not None:
+            raise NothingStarted(fatal.error)
+        if self._accounts.first_step_s is not None:
+            return
+        tries = [s.start_failures + s.actors_lost for s in slots]
+        is_late = waited_s > self._config.start_timeout_s
+        if is_late or min(tries) >= MOST_FAILED_STARTS:
+            errors = [f"worker {n}: {s.error}" for n, s in enumerate(slots) if s.error]
+            raise NothingStarted(
+                f"no environment of {self._plan.spec.id} could be started in {waited_s:.0f} s, "
+                f"after {sum(tries)} failed starts. `raygym doctor` says what is missing here.\n"
+                + "\n".join(errors or ["no worker said why"])
+            )
+
+    def _save(self) -> Path:
+        return checkpoints.save(
+            Checkpoint(
+                env=self._plan.spec.id,
+                observation=self._plan.observation,
+                fps=self._plan.fps,
+                network=self._plan.network,
+                learner=self._config.learner,
+                parameters=self._fleet.parameters(),
+                env_steps=self._accounts.env_steps,
+                episodes=self._accounts.episodes,
+                seed=self._config.seed,
+                random_states={
+                    n: slot.random_state
+                    for n, slot in enumerate(self._accounts.slots)
+                    if slot.random_state
+                },
+            ),
+            self._logdir / "checkpoints",
+            keep=self._config.checkpoints_kept,
+        )
+
+    def _finish(self) -> dict[str, Any]:
+        now_s = self._clock()
+        summary = self._accounts.summary(now_s)
+        summary["checkpoint"] = str(self._save())
+        if self._config.summary is not None:
+            write_json(self._config.summary, summary)
+        self._display.tick(now_s)
+        self._display.close(now_s)
+        self._display.say(f"checkpoint {summary['checkpoint']}")
+        return summary
+
+    def _show(self, slot: int, look_in: str) -> None:
+        if self._shown.get(slot) == look_in:
+            return
+        self._shown[slot] = look_in
+        self._display.say(f"worker {slot}: look in with: {look_in}")
+
+
+def train(
+    config: TrainConfig,
+    *,
+    plan: Plan | None = None,
+    console: Console | None = None,
+    stop: StopFlag | None = None,
+) -> dict[str, Any]:
+    """Trains, and returns the summary.
+
+    Args:
+        config: Settings of the run.
+        plan: The environment; None looks it up by ``config.env``.
+        console: Where a person reads; None is stdout.
+        stop: Ends the run early from another thread; signals do so in any case.
+
+    Raises:
+        ConfigError: A setting makes no sense; nothing was started.
+        NothingStarted: No environment could be started.
+        LearnerLost: The weights were lost.
+    """
+    trainer = Trainer(
+        config,
+        plan or make_plan(config),
+        console=console or Console(),
+        stop=stop or StopFlag(),
+    )
+    return trainer.run()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON so that a reader sees the old file or the new one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load_matching(config: TrainConfig, plan: Plan) -> Checkpoint:
+    if config.resume is None:
+        raise ConfigError("TrainConfig.resume: expected a path, got None")
+    held = checkpoints.load(config.resume)
+    if held.env != plan.spec.id:
+        raise ConfigError(
+            f"--resume {config.resume}: it was trained on {held.env}, not on {plan.spec.id}; "
+            f"give --env {held.env}"
+        )
+    if held.network != plan.network:
+        raise ConfigError(
+            f"--resume {config.resume}: its network is {held.network}, the settings ask for "
+            f"{plan.network}; give the --observation flags of that run"
+        )
+    return held
