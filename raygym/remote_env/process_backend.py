@@ -184,7 +184,11 @@ class ProcessBackend:
         while True:
             code = running.process.poll()
             if code is None and ready.is_file():
-                return _remote_from(ready, running.directory, runtime, remote_id)
+                try:
+                    return _remote_from(ready, runtime, remote_id)
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    problem = f"wrote a {ready.name} that makes no sense ({error!r})"
+                    raise self._failure(problem, running, runtime, remote_id) from error
             if code is not None:
                 raise self._failure(f"ended with exit code {code}", running, runtime, remote_id)
             if time.monotonic() > deadline:
@@ -219,9 +223,9 @@ def _private_directory() -> Path:
     )
 
 
-def _remote_from(ready: Path, directory: Path, runtime: str, remote_id: str) -> Remote:
+def _remote_from(ready: Path, runtime: str, remote_id: str) -> Remote:
     said = json.loads(ready.read_text(encoding="utf-8"))
-    password_file = directory / "password"
+    password_file = ready.with_name("password")
     password = password_file.read_text(encoding="utf-8").strip() if password_file.is_file() else ""
     return Remote(
         id=remote_id,

@@ -19,7 +19,7 @@ from raygym.errors import (
     RemoteUnreachable,
     SessionLost,
 )
-from raygym.remote_env.vnc_session import connect
+from raygym.remote_env.sockets import connect
 from raygym.wire.rewarder import request_headers
 from raygym.wire.rewarder_client import (
     Closed,

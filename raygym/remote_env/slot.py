@@ -29,6 +29,7 @@ from raygym.remote_env.controls import (
     KeyInput,
     KeySetControls,
 )
+from raygym.remote_env.episode import Episode
 from raygym.remote_env.lag import LagMeter
 from raygym.remote_env.observations import ObservationMaker
 from raygym.remote_env.readiness import Ready, make_ready
@@ -129,7 +130,7 @@ class Slot:
         self._observation = self._maker.blank()
         self._lag = LagMeter()
         self._stats = VncStats()
-        self._episode = _Episode(None)
+        self._episode = Episode(None)
         self._is_closing = False
         self.remotes_started = 0
         self.remotes_lost = 0
@@ -268,7 +269,7 @@ class Slot:
         if self._connection is None:
             ready = self._start(seed)
             self._connection, self._view = ready.connection, ready.view
-            self._episode = _Episode(ready.episode_id)
+            self._episode = Episode(ready.episode_id)
             self._lag = LagMeter()
             self._stats = ready.connection.vnc_stats
         else:
@@ -278,7 +279,7 @@ class Slot:
             self._view = self._connection.await_fresh_view(
                 timeout_s=max(0.1, deadline_s - time.monotonic())
             )
-            self._episode = _Episode(episode_id)
+            self._episode = Episode(episode_id)
         self._lag.seen(self._view.mark, self._connection.skew_s)
         self._observation = self._maker.make(self._view.picture)
         return self._timestep(None)
@@ -389,38 +390,6 @@ class Slot:
             connection.close()
         if remote is not None:
             self._backend.remove(remote.id)
-
-
-class _Episode:
-    """What is known of one episode."""
-
-    def __init__(self, episode_id: str | None) -> None:
-        self.id = episode_id
-        self.score = 0.0
-        self.steps = 0
-        self.seed: int | None = None
-        self.outcome = Outcome.OK
-        self.is_terminated = False
-        self.is_truncated = False
-        self.done_at_s = 0.0
-        self.lost = ""
-
-    @property
-    def is_over(self) -> bool:
-        return self.is_terminated or self.is_truncated or bool(self.lost)
-
-    def add(self, batch: RewardBatch) -> None:
-        self.steps += 1
-        self.score += batch.reward
-        if "seed" in batch.info:
-            self.seed = batch.info["seed"]
-        if not batch.done:
-            return
-        outcome = batch.info.get("outcome", Outcome.OK)
-        self.outcome = Outcome(outcome) if outcome in set(Outcome) else Outcome.ENV_FAILURE
-        self.is_truncated = self.outcome is not Outcome.OK or bool(batch.info.get("truncated"))
-        self.is_terminated = not self.is_truncated
-        self.done_at_s = time.monotonic()
 
 
 def _lag_info(lag: Lag, skew_s: float | None) -> dict[str, float | None]:
