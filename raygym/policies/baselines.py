@@ -152,6 +152,59 @@ def _neon_lane(state: GameState) -> float:
     return float(lanes[int(np.argmin(costs))])
 
 
+_DUSK_IDLE, _DUSK_UP, _DUSK_UP_LEFT, _DUSK_UP_RIGHT, _DUSK_LEFT, _DUSK_RIGHT = 0, 1, 2, 3, 4, 5
+_DUSK_DOWN, _DUSK_SLIDE_LEFT, _DUSK_SLIDE_RIGHT = 6, 7, 8
+
+
+def drive_dusk_drive(state: GameState) -> int:
+    """Steers at the next lantern, slows for the turn behind it and backs out of corners."""
+    speed = state["speed"]
+    ahead, side = state["lamp0_ahead"], state["lamp0_side"]
+    if math.hypot(ahead, side) < 75:
+        near = 0.5
+        ahead += near * (state["lamp1_ahead"] - ahead)
+        side += near * (state["lamp1_side"] - side)
+    bearing = math.atan2(side, ahead)
+    turn = max(
+        abs(_wrapped(_lamp_course(state, k) - bearing)) for k in range(4)
+    )
+    gap_to_turn = next(
+        (
+            math.hypot(state[f"lamp{k}_ahead"], state[f"lamp{k}_side"])
+            for k in range(4)
+            if abs(_wrapped(_lamp_course(state, k) - bearing)) > 0.8
+        ),
+        999.0,
+    )
+    if abs(bearing) > 1.9 and speed < 2.0:
+        return _DUSK_UP_LEFT if bearing < 0 else _DUSK_UP_RIGHT
+    top = 12.5
+    if turn > 0.8:
+        top = max(6.8, min(top, 6.8 + gap_to_turn / 34.0))
+    top = min(top, max(3.5, 11.0 - 4.5 * abs(bearing)))
+    wish = bearing - 2.2 * state["steer"] * 0.08
+    if speed > top + 0.8:
+        return _DUSK_DOWN if abs(wish) < 0.35 else (_DUSK_SLIDE_LEFT if wish < 0 else _DUSK_SLIDE_RIGHT)
+    if wish < -0.06:
+        return _DUSK_UP_LEFT if speed < top else _DUSK_LEFT
+    if wish > 0.06:
+        return _DUSK_UP_RIGHT if speed < top else _DUSK_RIGHT
+    return _DUSK_UP if speed < top else _DUSK_IDLE
+
+
+def _lamp_course(state: GameState, index: int) -> float:
+    """Bearing from one lantern to the next, seen from the car."""
+    return math.atan2(
+        state[f"lamp{index + 1}_side"] - state[f"lamp{index}_side"],
+        state[f"lamp{index + 1}_ahead"] - state[f"lamp{index}_ahead"],
+    )
+
+
+def _wrapped(angle: float) -> float:
+    return math.remainder(angle, 2 * math.pi)
+
+
 _DRIVERS: dict[str, tuple[Callable[[GameState], int], int]] = {
+    "flashgames.DuskDrive-v0": (drive_dusk_drive, _DUSK_IDLE),
     "flashgames.NeonRace-v0": (drive_neon_race, _NEON_IDLE),
 }

@@ -17,36 +17,12 @@ class Art {
     {body: 0x8a4dff, dark: 0x341470, trim: 0xd0b0ff}, {body: 0x2fc46a, dark: 0x0c4a2a, trim: 0xb6ffcc}
   ];
 
-  public static function verticalGradient(g:Graphics, colors:Array<UInt>, opacities:Array<Float>, stops:Array<Int>, left:Float, top:Float, width:Float, height:Float):Void {
-    var matrix = new Matrix();
-    matrix.createGradientBox(width, height, Math.PI / 2, left, top);
-    g.beginGradientFill(GradientType.LINEAR, colors, opacities, stops, matrix);
-    g.drawRect(left, top, width, height);
-    g.endFill();
-  }
-
-  public static function polygon(g:Graphics, points:Array<Float>):Void {
-    g.moveTo(points[0], points[1]);
-    var i = 2;
-    while (i < points.length) {
-      g.lineTo(points[i], points[i + 1]);
-      i += 2;
-    }
-    g.lineTo(points[0], points[1]);
-  }
-
-  public static inline function fill(g:Graphics, color:Int, opacity:Float, points:Array<Float>):Void {
-    g.beginFill(color, opacity);
-    polygon(g, points);
-    g.endFill();
-  }
-
   /** Sky, stars and a striped sun above `horizon`. */
   public static function sky(sector:Int, horizon:Float):Shape {
     var s = SECTORS[sector];
     var shape = new Shape();
     var g = shape.graphics;
-    verticalGradient(g, [s.top, s.middle, s.low], [1, 1, 1], [0, 150, 255], 0, 0, 640, horizon + 2);
+    Draw.verticalGradient(g, [s.top, s.middle, s.low], [1, 1, 1], [0, 150, 255], 0, 0, 640, horizon + 2);
     var prng = new Prng(77 + sector);
     g.beginFill(0xffffff, 0.75);
     for (i in 0...46) {
@@ -70,14 +46,14 @@ class Art {
     var y = -84.0;
     var gap = 0.0;
     while (y < 84) {
-      var bottom = Math.min(84, y + (y < -4 ? 40 : 13 - gap * 1.1));
+      var bottom = Math.min(84, y + (y < -40 ? 24 : 13 - gap * 1.0));
       var matrix = new Matrix();
       matrix.createGradientBox(168, 168, Math.PI / 2, -84, -84);
       g.beginGradientFill(GradientType.LINEAR, [light, s.glow, s.edge], [1, 1, 1], [0, 110, 255], matrix);
       band(g, 84, y, bottom);
       g.endFill();
-      if (bottom > -8) gap += 1.3;
-      y = bottom + (bottom > -8 ? 2 + gap : 0);
+      if (bottom > -44) gap += 0.9;
+      y = bottom + (bottom > -44 ? 1 + gap : 0);
     }
     return shape;
   }
@@ -106,7 +82,7 @@ class Art {
     }
     points.push(1280);
     points.push(2);
-    fill(g, color, 1, points);
+    Draw.fill(g, color, 1, points);
     g.lineStyle(1.5, line, 0.8);
     for (i in 0...33) {
       var y = -Math.max(4, heights[i]);
@@ -161,15 +137,15 @@ class Art {
     g.drawRoundRect(34, -22, 23, 23, 6);
     g.endFill();
     var c = yaw * 5;
-    fill(g, dark, 1, [-60, -10, -62, -26, -54 + c / 2, -38, 54 + c / 2, -38, 62, -26, 60, -10]);
-    fill(g, body, 1, [-60, -22, -62, -28, -54 + c / 2, -40, 54 + c / 2, -40, 62, -28, 60, -22]);
-    fill(g, body, 1, [-45 + c / 2, -39, -31 + c * 1.5, -61, 31 + c * 1.5, -61, 45 + c / 2, -39]);
-    fill(g, 0x0c1028, 1, [-37 + c / 2, -42, -27 + c * 1.4, -57, 27 + c * 1.4, -57, 37 + c / 2, -42]);
-    fill(g, trim, 0.35, [-37 + c / 2, -42, -27 + c * 1.4, -57, -6 + c * 1.4, -57, -18 + c / 2, -42]);
-    fill(g, dark, 1, [-40 + c, -50, -36 + c, -50, -40 + c / 2, -38, -46 + c / 2, -38]);
-    fill(g, dark, 1, [40 + c, -50, 36 + c, -50, 40 + c / 2, -38, 46 + c / 2, -38]);
-    fill(g, body, 1, [-58 + c, -54, 58 + c, -54, 60 + c, -48, -60 + c, -48]);
-    fill(g, trim, 1, [-58 + c, -54, 58 + c, -54, 58 + c, -52, -58 + c, -52]);
+    Draw.fill(g, dark, 1, [-60, -10, -62, -26, -54 + c / 2, -38, 54 + c / 2, -38, 62, -26, 60, -10]);
+    Draw.fill(g, body, 1, [-60, -22, -62, -28, -54 + c / 2, -40, 54 + c / 2, -40, 62, -28, 60, -22]);
+    Draw.fill(g, body, 1, [-45 + c / 2, -39, -31 + c * 1.5, -61, 31 + c * 1.5, -61, 45 + c / 2, -39]);
+    Draw.fill(g, 0x0c1028, 1, [-37 + c / 2, -42, -27 + c * 1.4, -57, 27 + c * 1.4, -57, 37 + c / 2, -42]);
+    Draw.fill(g, trim, 0.35, [-37 + c / 2, -42, -27 + c * 1.4, -57, -6 + c * 1.4, -57, -18 + c / 2, -42]);
+    Draw.fill(g, dark, 1, [-40 + c, -50, -36 + c, -50, -40 + c / 2, -38, -46 + c / 2, -38]);
+    Draw.fill(g, dark, 1, [40 + c, -50, 36 + c, -50, 40 + c / 2, -38, 46 + c / 2, -38]);
+    Draw.fill(g, body, 1, [-58 + c, -54, 58 + c, -54, 60 + c, -48, -60 + c, -48]);
+    Draw.fill(g, trim, 1, [-58 + c, -54, 58 + c, -54, 58 + c, -52, -58 + c, -52]);
     g.beginFill(lamp, 0.3);
     g.drawRoundRect(-60, -35, 120, 17, 10);
     g.endFill();
@@ -199,9 +175,9 @@ class Art {
     var shape = new Shape();
     var g = shape.graphics;
     for (x in [-26.0, 26.0]) {
-      fill(g, 0x2aa8ff, 0.45, [x - 10, -12, x + 10, -12, x, 30]);
-      fill(g, 0x9df0ff, 0.9, [x - 6, -12, x + 6, -12, x, 18]);
-      fill(g, 0xffffff, 1, [x - 3, -12, x + 3, -12, x, 7]);
+      Draw.fill(g, 0x2aa8ff, 0.45, [x - 10, -12, x + 10, -12, x, 30]);
+      Draw.fill(g, 0x9df0ff, 0.9, [x - 6, -12, x + 6, -12, x, 18]);
+      Draw.fill(g, 0xffffff, 1, [x - 3, -12, x + 3, -12, x, 7]);
     }
     return shape;
   }
@@ -228,7 +204,7 @@ class Art {
   public static function palm(leaf:Int):Shape {
     var shape = new Shape();
     var g = shape.graphics;
-    fill(g, 0x1b1030, 1, [-4, 0, 1, -46, 8, -84, 12, -84, 7, -46, 5, 0]);
+    Draw.fill(g, 0x1b1030, 1, [-4, 0, 1, -46, 8, -84, 12, -84, 7, -46, 5, 0]);
     g.lineStyle(1.5, leaf, 0.55);
     g.moveTo(5, 0);
     g.curveTo(4, -50, 12, -84);
@@ -266,7 +242,7 @@ class Art {
     g.lineStyle();
     for (i in 0...3) {
       var x = -38.0 + i * 28;
-      fill(g, color, 1, [x, -62, x + 10, -62, x + 22, -48, x + 10, -34, x, -34, x + 12, -48]);
+      Draw.fill(g, color, 1, [x, -62, x + 10, -62, x + 22, -48, x + 10, -34, x, -34, x + 12, -48]);
     }
     return shape;
   }
@@ -288,7 +264,7 @@ class Art {
     g.drawRect(-118, -87, 236, 2);
     g.drawRect(-109, -68, 2, 68);
     g.drawRect(107, -68, 2, 68);
-    for (i in 0...11) fill(g, color, 1, [-102.0 + i * 19, -81, -94.0 + i * 19, -81, -99.0 + i * 19, -73, -107.0 + i * 19, -73]);
+    for (i in 0...11) Draw.fill(g, color, 1, [-102.0 + i * 19, -81, -94.0 + i * 19, -81, -99.0 + i * 19, -73, -107.0 + i * 19, -73]);
     g.endFill();
     return shape;
   }
@@ -304,9 +280,9 @@ class Art {
       g.drawCircle(0, -42, 38 - ring * 7);
       g.endFill();
     }
-    fill(g, 0x20c89a, 1, [0, -68, 19, -42, 0, -16, -19, -42]);
-    fill(g, 0xb8fff0, 1, [0, -68, 19, -42, 0, -42]);
-    fill(g, 0x6bffdc, 1, [0, -68, -19, -42, 0, -42]);
+    Draw.fill(g, 0x20c89a, 1, [0, -68, 19, -42, 0, -16, -19, -42]);
+    Draw.fill(g, 0xb8fff0, 1, [0, -68, 19, -42, 0, -42]);
+    Draw.fill(g, 0x6bffdc, 1, [0, -68, -19, -42, 0, -42]);
     return shape;
   }
 }

@@ -19,8 +19,8 @@ class Dash extends Sprite {
 
   public function new() {
     super();
-    Art.verticalGradient(panels.graphics, [0x06030f, 0x06030f], [0.75, 0], [0, 255], 0, 0, 640, 76);
-    Art.verticalGradient(panels.graphics, [0x06030f, 0x06030f], [0, 0.7], [0, 255], 0, 420, 640, 60);
+    Draw.verticalGradient(panels.graphics, [0x06030f, 0x06030f], [0.75, 0], [0, 255], 0, 0, 640, 76);
+    Draw.verticalGradient(panels.graphics, [0x06030f, 0x06030f], [0, 0.7], [0, 255], 0, 420, 640, 60);
     for (child in [panels, bars, scoreLabel, scoreText, clockText, factorText, speedText, unitText, nitroText, newsText]) addChild(child);
     scoreLabel.show("SCORE");
     unitText.show("KMH");

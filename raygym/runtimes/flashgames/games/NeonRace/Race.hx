@@ -204,6 +204,7 @@ class Race {
     if (shake > 0) shake--;
     if (isOffRoad()) {
       flow = Math.max(0, flow - 1 / 30);
+      score += 0.2 * share * share;
       return;
     }
     if (share > 0.75) flow = Math.min(1, flow + 1 / 220);

@@ -151,15 +151,8 @@ class View extends Sprite {
   function mist(sector:Int):Shape {
     var shape = new Shape();
     var color = Art.SECTORS[sector].glow;
-    Art.verticalGradient(shape.graphics, [color, color, color], [0, 0.5, 0], [0, 70, 255], 0, HORIZON - 22, 640, 80);
+    Draw.verticalGradient(shape.graphics, [color, color, color], [0, 0.5, 0], [0, 70, 255], 0, HORIZON - 22, 640, 80);
     return shape;
-  }
-
-  static function blend(a:Int, b:Int, part:Float):Int {
-    var r = (a >> 16) + ((b >> 16) - (a >> 16)) * part;
-    var g = ((a >> 8) & 255) + (((b >> 8) & 255) - ((a >> 8) & 255)) * part;
-    var l = (a & 255) + ((b & 255) - (a & 255)) * part;
-    return (Std.int(r) << 16) | (Std.int(g) << 8) | Std.int(l);
   }
 
   function paintRoad(race:Race, base:Int):Void {
@@ -172,14 +165,14 @@ class View extends Sprite {
     g.clear();
     var top = HORIZON;
     for (i in 0...DEPTH + 1) if (shown[i] && ys[i] < top) top = ys[i];
-    g.beginFill(blend(from.ground, to.ground, mix));
+    g.beginFill(Draw.blend(from.ground, to.ground, mix));
     g.drawRect(-12, top, 664, 500 - top);
     g.endFill();
-    g.beginFill(blend(from.band, to.band, mix));
+    g.beginFill(Draw.blend(from.band, to.band, mix));
     for (i in 0...52) if (shown[i + 1] && isLight(base + i)) g.drawRect(-12, ys[i + 1], 664, ys[i] - ys[i + 1]);
     g.endFill();
-    grid(blend(from.grid, to.grid, mix), base);
-    var edge = blend(from.edge, to.edge, mix);
+    grid(Draw.blend(from.grid, to.grid, mix), base);
+    var edge = Draw.blend(from.edge, to.edge, mix);
     stripe(0, DEPTH, 1, base, -1.0, 1.0, 0x1b1838, 1);
     stripe(0, 52, 2, base, -1.0, 1.0, 0x221e46, 1);
     stripe(0, DEPTH, 1, base, -1.22, -0.94, edge, 0.22);
@@ -340,7 +333,7 @@ class View extends Sprite {
       at(stock.mast(sector), i, 0, 1.32, 13, -1);
     }
     var bend = race.track.bend[segment];
-    if (segment % 6 == 3 && (bend > 2 || bend < -2)) at(stock.chevron(), i, 0, bend > 0 ? -1.75 : 1.75, 7, bend > 0 ? 1 : -1);
+    if (segment % 8 == 3 && (bend > 2 || bend < -2)) at(stock.chevron(), i, 0, bend > 0 ? -1.75 : 1.75, 7, bend > 0 ? 1 : -1);
     var chance = ((segment * 0x2545F491) >>> 7) & 1023;
     if (segment % 4 == 1 && chance < 640) {
       var side = (chance & 1) == 0 ? -1 : 1;

@@ -52,7 +52,8 @@ class NeonText extends Shape {
     tint = newTint;
     graphics.clear();
     if (text == "") return;
-    tube(size * 2.1, tint, 0.22);
+    tube(size * 2.6, 0x07040f, 0.55);
+    tube(size * 1.9, tint, 0.28);
     tube(size * 0.95, tint, 1.0);
     tube(size * 0.4, 0xffffff, 0.75);
   }
