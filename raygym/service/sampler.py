@@ -327,24 +327,24 @@ class Sampler:
         )
 
     def _note_episode(self, env: gymnasium.Env[UInt8Array, Any], episode: _Episode) -> None:
-        self._note_remotes(env)
         is_ok = episode.outcome is Outcome.OK
         if not is_ok:
             log.warning(
                 "episode.failed slot=%d outcome=%s reason=%s steps=%d",
                 *(self._slot, episode.outcome, episode.reason, episode.steps),
             )
+        record = EpisodeRecord(
+            slot=self._slot,
+            score=episode.score,
+            steps=episode.steps,
+            duration_s=self._clock() - episode.started_s,
+            outcome=episode.outcome,
+            reason=episode.reason,
+        )
+        # One report tells of a loss and of the episode that ended with it.
         with self._changed:
-            self._report.episodes.append(
-                EpisodeRecord(
-                    slot=self._slot,
-                    score=episode.score,
-                    steps=episode.steps,
-                    duration_s=self._clock() - episode.started_s,
-                    outcome=episode.outcome,
-                    reason=episode.reason,
-                )
-            )
+            self._note_remotes(env)
+            self._report.episodes.append(record)
             if not is_ok:
                 self._report.state = "starting"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class CountingEnv(gymnasium.Env[UInt8Array, int]):
             ``"env_failure:3"`` fail there.
         pace: Waited for before each step if given, one permit a step.
         refused_resets: Number of first resets that raise RemoteFailedToStart.
+        step_s: How long a step takes.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class CountingEnv(gymnasium.Env[UInt8Array, int]):
         *,
         pace: threading.Semaphore | None = None,
         refused_resets: int = 0,
+        step_s: float = 0.0,
     ) -> None:
         self.observation_space = gymnasium.spaces.Box(0, 255, SHAPE, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(3)
         self.script = [part.split(":") for part in script]
         self.pace = pace
         self.refused_resets = refused_resets
+        self.step_s = step_s
         self.seeds: list[int | None] = []
         self.count = 0
         self.episode = -1
@@ -61,6 +65,7 @@ class CountingEnv(gymnasium.Env[UInt8Array, int]):
     def step(self, action: int) -> tuple[UInt8Array, float, bool, bool, dict[str, Any]]:
         if self.pace is not None:
             assert self.pace.acquire(timeout=10), "the test gave no permit to step"
+        time.sleep(self.step_s)
         self.count += 1
         self.step_in_episode += 1
         kind, length = self.script[self.episode % len(self.script)]
