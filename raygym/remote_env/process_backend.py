@@ -230,8 +230,8 @@ def _remote_from(ready: Path, runtime: str, remote_id: str) -> Remote:
     return Remote(
         id=remote_id,
         runtime=runtime,
-        vnc=parse_endpoint(said["vnc"]) if said.get("vnc") else None,
-        rewarder=parse_endpoint(said["rewarder"]) if said.get("rewarder") else None,
+        vnc=parse_endpoint(str(said["vnc"])) if said.get("vnc") else None,
+        rewarder=parse_endpoint(str(said["rewarder"])) if said.get("rewarder") else None,
         password=Secret(password) if password else None,
     )
 

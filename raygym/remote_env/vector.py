@@ -58,6 +58,8 @@ class RemoteVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._places: list[_Place] = []
+        self._backend: Backend | None = None
         if not slots:
             raise ConfigError("RemoteVectorEnv: expected at least one slot, got none")
         if math.isinf(fps):
