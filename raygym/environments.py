@@ -15,7 +15,8 @@ from raygym.remote_env.address import RemoteCount, parse_remotes
 from raygym.remote_env.env import RemoteEnv
 from raygym.remote_env.fake_backend import FakeBackend, InProcess
 from raygym.remote_env.process_backend import ProcessBackend
-from raygym.remote_env.slot import Slot, SlotConfig
+from raygym.remote_env.slot import Slot
+from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.static_backend import StaticBackend
 from raygym.remote_env.vector import RemoteVectorEnv
 

@@ -13,6 +13,7 @@ from raygym.core import Backend, UInt8Array
 from raygym.errors import ConfigError
 from raygym.remote_env.pacing import Pacer
 from raygym.remote_env.slot import Slot
+from raygym.wire.timing import TimingMark
 
 
 class RemoteEnv(gymnasium.Env[UInt8Array, Any]):
@@ -75,6 +76,11 @@ class RemoteEnv(gymnasium.Env[UInt8Array, Any]):
     def remote_id(self) -> str | None:
         """Id of the Remote behind it now; None before the first reset."""
         return self._slot.remote_id
+
+    @property
+    def timing_mark(self) -> TimingMark | None:
+        """What the timing strip of the newest observed frame said; None without a strip."""
+        return self._slot.timing_mark
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

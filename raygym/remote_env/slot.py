@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import gymnasium
 
 from raygym.catalog import EnvSpec
-from raygym.config import ObservationConfig, VncOptions, check_range
+from raygym.config import VncOptions
 from raygym.core import Backend, Lag, Outcome, Remote, Timestep, UInt8Array
 from raygym.errors import (
-    ConfigError,
     ProtocolError,
     RemoteError,
     RemoteFailedToStart,
@@ -33,46 +31,15 @@ from raygym.remote_env.episode import Episode
 from raygym.remote_env.lag import LagMeter
 from raygym.remote_env.observations import ObservationMaker
 from raygym.remote_env.readiness import Ready, make_ready
+from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.vnc_session import VncStats
 from raygym.wire.rewarder_client import RewardBatch
+from raygym.wire.timing import TimingMark
 
 logger = logging.getLogger(__name__)
 
 _AUTO_RESET_S = 1.0
 """How long after a ``done`` a reset still takes the episode that the Remote starts itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlotConfig:
-    """What a slot plays, and how long it waits."""
-
-    spec: EnvSpec
-    """The environment."""
-    screen_px: tuple[int, int]
-    """Width and height of the screen of its Runtime."""
-    client_id: str
-    """On whose behalf."""
-    actions: Literal["discrete", "events"] = "discrete"
-    """The catalog's key sets, or Universe's events."""
-    observation: ObservationConfig = ObservationConfig()  # noqa: RUF009  frozen
-    """Scale and colours."""
-    vnc_options: VncOptions | None = None
-    """None takes what suits the endpoint."""
-    start_timeout_s: float = 60.0
-    """Longest time from the start of a Remote to its first frame, and of a reset."""
-    silence_timeout_s: float = 10.0
-    """After this long without a message or frame a Remote counts as lost."""
-    start_tries: int = 3
-    """How many Remotes a reset tries before it raises."""
-    backoff_s: float = 0.5
-    """Wait before the second try; it doubles with each."""
-
-    def __post_init__(self) -> None:
-        if self.actions not in ("discrete", "events"):
-            raise ConfigError(f"actions: expected discrete or events, got {self.actions!r}")
-        check_range("SlotConfig", "start_timeout_s", self.start_timeout_s, 0.1, 3600)
-        check_range("SlotConfig", "silence_timeout_s", self.silence_timeout_s, 0.1, 3600)
-        check_range("SlotConfig", "start_tries", self.start_tries, 1, 100)
 
 
 class MakeReady(Protocol):
@@ -149,6 +116,11 @@ class Slot:
     def remote_id(self) -> str | None:
         """Id of the Remote behind it; None before the first reset."""
         return None if self._remote is None else self._remote.id
+
+    @property
+    def timing_mark(self) -> TimingMark | None:
+        """What the timing strip of the frame observed last said; None without a strip."""
+        return None if self._view is None else self._view.mark
 
     def reset(self, *, seed: int | None = None) -> Timestep:
         """Starts an episode, on a new Remote where there is none or it was lost.

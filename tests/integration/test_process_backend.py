@@ -99,7 +99,7 @@ def test_one_that_never_listens_is_given_up_and_removed(
 
 
 def test_a_missing_program_is_told_as_such(make: Callable[..., ProcessBackend]) -> None:
-    with pytest.raises(MissingDependency, match="^Xvnc is absent"):
+    with pytest.raises(MissingDependency, match=r"^Xvnc is absent"):
         make().start("missing", client_id="c")
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     if given.behaviour == "missing":
         sys.exit("raygym.errors.MissingDependency: Xvnc is absent: apt-get install it")
     if given.behaviour == "garble":
-        (given.directory / "ready.json").write_text('{"vnc": 5900}')
+        (given.directory / "ready.json").write_text('{"vnc": "host:port"}')
     if given.behaviour in ("mute", "garble"):
         os.read(given.lifeline_fd, 1)
         return

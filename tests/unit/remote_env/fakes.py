@@ -16,7 +16,8 @@ from raygym.errors import RemoteFailedToStart, SessionLost
 from raygym.remote_env.connection import View
 from raygym.remote_env.controls import Input
 from raygym.remote_env.readiness import Ready
-from raygym.remote_env.slot import Slot, SlotConfig
+from raygym.remote_env.slot import Slot
+from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.vnc_session import VncStats
 from raygym.wire.rewarder_client import RewardBatch
 from raygym.wire.timing import TimingMark

@@ -9,7 +9,8 @@ from raygym.config import ObservationConfig
 from raygym.core import Outcome
 from raygym.errors import ConfigError, RemoteFailedToStart, SessionLost
 from raygym.remote_env.controls import PROBE, KeyInput
-from raygym.remote_env.slot import Slot, SlotConfig
+from raygym.remote_env.slot import Slot
+from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.vnc_session import VncStats
 from raygym.wire.keysyms import keysym
 from raygym.wire.timing import TimingMark
