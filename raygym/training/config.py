@@ -47,9 +47,12 @@ class TrainConfig:
     """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
     fps: float | None = None
     """Agent steps a second; by default 12.5 for Flash games, the environment's own for others."""
-    observation: ObservationConfig | None = None
-    """How the screen becomes an observation; by default grey, 128x200 (height x width) for
-    Flash games and 42x42 for others."""
+    height_px: int | None = None
+    """Height of an observation; by default 128 for Flash games, 42 for others."""
+    width_px: int | None = None
+    """Width of an observation; by default 200 for Flash games, 42 for others."""
+    colour: bool = False
+    """Shows the agent colours instead of grey."""
     learner: A3CConfig = field(default_factory=A3CConfig)
     """Constants of A3C."""
     reward_scale: float | None = None
@@ -79,6 +82,7 @@ class TrainConfig:
         check_range("TrainConfig", "checkpoint_every_s", self.checkpoint_every_s, 0.1, 1e6)
         check_range("TrainConfig", "checkpoints_kept", self.checkpoints_kept, 1, 1e6)
         check_range("TrainConfig", "start_timeout_s", self.start_timeout_s, 1, 1e5)
+        ObservationConfig(height_px=self.height_px, width_px=self.width_px)
         if not self.client_id:
             raise ConfigError("TrainConfig.client_id: expected a name, got an empty text")
 

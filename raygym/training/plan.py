@@ -61,6 +61,7 @@ class EnvSettings:
     backend: Literal["process", "fake", "static"] | None
     observation: ObservationConfig
     fps: float | None
+    render_mode: Literal["rgb_array"] | None = None
 
 
 def make_plan(config: TrainConfig) -> Plan:
@@ -71,9 +72,13 @@ def make_plan(config: TrainConfig) -> Plan:
             fewer addresses than workers.
     """
     spec = load_catalog().env(config.env)
-    is_flash = spec.runtime == "flashgames"
-    observation = config.observation or (FLASH_OBSERVATION if is_flash else OTHER_OBSERVATION)
-    fps = config.fps or (FLASH_FPS if is_flash else None)
+    observation, fps = default_view(spec)
+    observation = ObservationConfig(
+        height_px=config.height_px or observation.height_px,
+        width_px=config.width_px or observation.width_px,
+        is_grey=not config.colour,
+    )
+    fps = config.fps or fps
     workers, addresses = _workers(config)
     settings = EnvSettings(
         env=config.env,
@@ -101,6 +106,13 @@ def make_plan(config: TrainConfig) -> Plan:
     )
 
 
+def default_view(spec: EnvSpec) -> tuple[ObservationConfig, float | None]:
+    """Returns how an agent sees an environment, and its steps a second, unless told otherwise."""
+    if spec.runtime == "flashgames":
+        return FLASH_OBSERVATION, FLASH_FPS
+    return OTHER_OBSERVATION, None
+
+
 def default_reward_scale(spec: EnvSpec) -> float:
     """Returns the factor that sets the ceiling 100 above the floor; never more than 1."""
     if spec.score_floor is None or spec.score_ceiling is None:
@@ -120,6 +132,7 @@ def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]
         backend=settings.backend,
         observation=settings.observation,
         fps=settings.fps,
+        render_mode=settings.render_mode,
     )
 
 
@@ -159,6 +172,9 @@ def _workers(config: TrainConfig) -> tuple[int, tuple[str, ...] | None]:
 
 def _address(remote: Remote) -> str:
     """Returns an address of one remote that ``parse_remotes`` reads back."""
-    if remote.password is None:
+    if remote.id.startswith("unix:"):
         return remote.id
-    return f"{remote.id}?password={quote(remote.password.reveal(), safe='')}"
+    address = f"vnc://{remote.id.removeprefix('vnc://')}"
+    if remote.password is None:
+        return address
+    return f"{address}?password={quote(remote.password.reveal(), safe='')}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from raygym.service.env_actor import ActorReport
 from raygym.training.accounts import Accounts
 from raygym.training.board import Board
 from raygym.training.config import TrainConfig
+from raygym.training.files import write_json
 from raygym.training.fleet import ActorLost, Fleet, ray_running
 from raygym.training.plan import Plan, make_plan
 from raygym.training.table import Display
@@ -267,17 +266,6 @@ def train(
         stop=stop or StopFlag(),
     )
     return trainer.run()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON so that a reader sees the old file or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load_matching(config: TrainConfig, plan: Plan) -> Checkpoint:

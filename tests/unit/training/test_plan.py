@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from raygym.errors import ConfigError
+from raygym.policies.a3c import A3CConfig
+from raygym.training.config import TrainConfig
+from raygym.training.plan import default_reward_scale, make_plan, make_policy
+from tests.support.plans import SPEC, tiny_plan
+
+
+def addresses(plan) -> tuple[str, ...] | None:
+    return plan.env_factory.args[0].addresses
+
+
+def test_a_flash_game_is_seen_and_played_as_universe_starter_agent_did():
+    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0"))
+    assert plan.network.observation_shape == (128, 200, 1)
+    assert plan.network.action_count == len(plan.spec.actions)
+    assert plan.fps == 12.5
+    assert plan.workers == 2
+
+
+def test_another_environment_keeps_its_own_pace():
+    plan = make_plan(TrainConfig(env="test.Catch-v0"))
+    assert plan.network.observation_shape == (42, 42, 1)
+    assert plan.network.action_count == 3
+    assert plan.fps is None
+
+
+def test_flags_change_size_colour_and_pace():
+    plan = make_plan(
+        TrainConfig(env="test.Catch-v0", height_px=20, width_px=30, colour=True, fps=10)
+    )
+    assert plan.network.observation_shape == (20, 30, 3)
+    assert plan.fps == 10
+
+
+def test_a_count_of_remotes_is_the_number_of_workers():
+    plan = make_plan(TrainConfig(env="test.Catch-v0", remotes="3"))
+    assert (plan.workers, addresses(plan)) == (3, None)
+    with pytest.raises(ConfigError, match="--workers 2 and --remotes 3 disagree"):
+        make_plan(TrainConfig(env="test.Catch-v0", remotes="3", workers=2))
+
+
+def test_each_worker_gets_one_address_with_its_password():
+    plan = make_plan(
+        TrainConfig(env="test.Catch-v0", remotes="vnc://a:5900+15900,b:5901+15901?password=s%26t")
+    )
+    assert plan.workers == 2
+    assert addresses(plan) == (
+        "vnc://a:5900+15900?password=s%26t",
+        "vnc://b:5901+15901?password=s%26t",
+    )
+
+
+def test_too_few_addresses_are_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"--workers 2 needs as many addresses .* got 1"):
+        make_plan(TrainConfig(env="test.Catch-v0", remotes="vnc://a:5900+15900", workers=2))
+
+
+def test_an_unknown_environment_is_refused():
+    with pytest.raises(ConfigError, match=r"unknown environment 'test\.Nothing-v0'"):
+        make_plan(TrainConfig(env="test.Nothing-v0"))
+
+
+def test_a_plan_pickles_for_the_actors():
+    plan = make_plan(TrainConfig(env="test.Catch-v0"))
+    again = pickle.loads(pickle.dumps(plan.env_factory))
+    assert again.args == plan.env_factory.args
+
+
+def test_rewards_are_scaled_down_to_a_ceiling_of_one_hundred_and_never_up():
+    big = replace(SPEC, score_floor=0.0, score_ceiling=5000.0)
+    assert default_reward_scale(big) == 0.02
+    assert default_reward_scale(replace(SPEC, score_floor=-1.0, score_ceiling=1.0)) == 1.0
+    assert default_reward_scale(replace(SPEC, score_floor=None)) == 1.0
+
+
+def test_slots_draw_from_streams_of_their_own_and_a_saved_state_goes_on():
+    network = tiny_plan().network
+
+    def draws(seed: int, slot: int, state=None) -> list[float]:
+        policy = make_policy(network, A3CConfig(), seed, slot, state)
+        return list(policy.random.random(3))
+
+    assert draws(1, 0) == draws(1, 0)
+    assert draws(1, 0) != draws(1, 1)
+    assert draws(1, 0) != draws(2, 0)
+    state = np.random.default_rng(9).bit_generator.state
+    assert draws(1, 0, state) == list(np.random.default_rng(9).random(3))
