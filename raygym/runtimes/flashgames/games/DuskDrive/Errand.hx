@@ -50,6 +50,8 @@ class Errand {
   var steer = 0.0;
   var nearest = 0.0;
   var sinceLit = 0;
+  var lastX = 0.0;
+  var lastY = 0.0;
 
   public function new(seed:Int) {
     prng = new Prng(seed ^ 0x0D05C);
@@ -78,6 +80,8 @@ class Errand {
     px = town.xs[i] + Town.stepX(direction) * 20;
     py = town.ys[j] + Town.stepY(direction) * 20;
     heading = direction * Math.PI / 2;
+    lastX = px;
+    lastY = py;
     var sway = prng.range(0, 6);
     while (lanterns.length < 330) {
       var fromX = town.xs[i];
@@ -143,7 +147,7 @@ class Errand {
 
     var wanted = (keys.right ? 1.0 : 0.0) - (keys.left ? 1.0 : 0.0);
     steer += (wanted - steer) * 0.45;
-    var grip = Math.min(1, (Math.abs(forward) + (keys.up || keys.down ? 0.8 : 0)) / 4.5);
+    var grip = Math.min(1, (Math.abs(forward) + (keys.up || keys.down ? 2.0 : 0)) / 4.5);
     var rate = (keys.action ? 0.125 : 0.086) * (1 - 0.018 * Math.abs(forward));
     heading += steer * rate * grip * (forward < -0.4 ? -1 : 1);
     if (heading > Math.PI) heading -= 2 * Math.PI;
@@ -241,11 +245,13 @@ class Errand {
       var lantern = lanterns[next + k];
       if (gapTo(lantern) > TOUCH) continue;
       lantern.isLit = true;
+      lastX = lantern.px;
+      lastY = lantern.py;
       lit++;
       sinceLit = 0;
       score += 5 * factor();
       streak = k == 0 ? Math.min(20, streak + 1) : streak * 0.7;
-      daylight = Math.min(DAYLIGHT, daylight + 26);
+      daylight = Math.min(DAYLIGHT, daylight + 22);
       next += k + 1;
       nearest = gapTo(lanterns[next]);
       news.push("LIT");
@@ -261,6 +267,7 @@ class Errand {
       steer: steer, daylight: daylight / DAYLIGHT, streak: streak, lamps: lit, hits: bumps
     };
     for (k in 0...6) tell(facts, 'lamp$k', lanterns[next + k].px, lanterns[next + k].py, cos, sin);
+    tell(facts, "last", lastX, lastY, cos, sin);
     var cars = traffic.copy();
     cars.sort(function(a, b) return away(a) < away(b) ? -1 : 1);
     for (k in 0...3) {

@@ -48,10 +48,9 @@ class Scene extends Sprite {
     own.addChild(beam);
     own.addChild(Paint.car(0xd8452f, 0xf2e2b8, true));
     own.addChild(brakes);
-    streets.addChild(own);
     halos.addChild(nextHalo);
     for (n in 1...AHEAD) lampHalos.push(addTo(halos, Paint.halo(0xffc890, 0.32, 30)));
-    for (layer in [ground, pools, marks, paper, streets, houses, night, lights, halos, rings, pointer, board]) addChild((layer : flash.display.DisplayObject));
+    for (layer in [ground, marks, paper, streets, houses, night, pools, own, lights, halos, rings, pointer, board]) addChild((layer : flash.display.DisplayObject));
   }
 
   static function addTo(parent:Sprite, shape:Shape):Shape {
@@ -106,24 +105,28 @@ class Scene extends Sprite {
     g.drawRect(0, 0, 640, 480);
     g.endFill();
     outskirts(town, errand.frame);
-    g.beginFill(0x8a7b88);
-    for (plot in town.plots) if (isInView(plot.x, plot.y, plot.w, plot.h, 20)) pavement(g, plot);
-    g.endFill();
-    g.beginFill(0x5c7a52);
-    for (plot in town.plots) if (isInView(plot.x, plot.y, plot.w, plot.h, 0)) lawn(g, plot);
-    g.endFill();
+    // Overlapping shapes within one fill would cut each other out.
+    for (pass in 0...4) {
+      g.beginFill(pass % 2 == 0 ? 0x8a7b88 : 0x5c7a52);
+      for (plot in town.plots) if ((plot.kind == Plot.HEDGE) == (pass < 2) && isInView(plot.x, plot.y, plot.w, plot.h, 20)) {
+        if (pass % 2 == 0) pavement(g, plot) else lawn(g, plot);
+      }
+      g.endFill();
+    }
     ponds(town, errand.frame);
     roadPaint(town);
   }
 
   inline function pavement(g:Graphics, plot:Plot):Void {
     var rim = Town.HALF - Town.KERB;
-    if (plot.kind == Plot.HEDGE) g.drawRect(sx(plot.x) - (plot.w > 2 * Town.HALF ? 0 : 0), sy(plot.y), plot.w, plot.h);
-    else g.drawRoundRect(sx(plot.x) - rim, sy(plot.y) - rim, plot.w + 2 * rim, plot.h + 2 * rim, 26);
+    if (plot.kind == Plot.HEDGE) {
+      var isEast = plot.h == 2 * Town.HALF;
+      g.drawRect(sx(plot.x) - (isEast ? rim : 0), sy(plot.y) - (isEast ? 0 : rim), plot.w + (isEast ? 2 * rim : 0), plot.h + (isEast ? 0 : 2 * rim));
+    } else g.drawRoundRect(sx(plot.x) - rim, sy(plot.y) - rim, plot.w + 2 * rim, plot.h + 2 * rim, 26);
   }
 
   inline function lawn(g:Graphics, plot:Plot):Void {
-    var inset = plot.kind == Plot.HOUSES ? 1.0 : 3.0;
+    var inset = plot.kind >= Plot.PARK && plot.kind != Plot.HEDGE ? 3.0 : 0.0;
     g.drawRect(sx(plot.x) + inset, sy(plot.y) + inset, plot.w - 2 * inset, plot.h - 2 * inset);
   }
 
@@ -133,12 +136,38 @@ class Scene extends Sprite {
     var right = sx(town.xs[Town.COLUMNS - 1] + Town.HALF);
     var top = sy(town.ys[0] - Town.HALF);
     var bottom = sy(town.ys[Town.ROWS - 1] + Town.HALF);
-    g.beginFill(0x3c5648);
-    if (left > 0) g.drawRect(0, 0, left, 480);
-    if (right < 640) g.drawRect(right, 0, 640 - right, 480);
-    if (top > 0) g.drawRect(0, 0, 640, top);
-    g.endFill();
+    var rim = Town.HALF - Town.KERB;
+    for (pass in 0...2) {
+      var inset = pass == 0 ? rim : 0.0;
+      g.beginFill(pass == 0 ? 0x8a7b88 : 0x3c5a48);
+      if (left + inset > 0) g.drawRect(0, 0, left + inset, 480);
+      if (right - inset < 640) g.drawRect(right - inset, 0, 640 - right + inset, 480);
+      g.endFill();
+      g.beginFill(pass == 0 ? 0x8a7b88 : 0x3c5a48);
+      if (top + inset > 0) g.drawRect(left, 0, right - left, top + inset);
+      if (pass == 0 && bottom - inset < 480) g.drawRect(left, bottom - inset, right - left, inset);
+      g.endFill();
+    }
+    if (left > -20 || right < 660 || top > -20) forest(g, left, top, right);
     if (bottom < 480) shore(g, bottom, frame);
+  }
+
+  /** Trees all around the town but for the sea side, one a cell of a wide grid. */
+  function forest(g:Graphics, left:Float, top:Float, right:Float):Void {
+    var cell = 46.0;
+    var firstColumn = Math.floor((eyeX - HALF_W) / cell) - 1;
+    var firstRow = Math.floor((eyeY - HALF_H) / cell) - 1;
+    for (pass in 0...2) {
+      g.beginFill(pass == 0 ? 0x2a4638 : 0x4f7a4e);
+      for (row in firstRow...firstRow + 14) for (column in firstColumn...firstColumn + 17) {
+        var chance = ((column * 73856093) ^ (row * 19349663)) & 255;
+        var tx = sx(column * cell) + (chance & 15);
+        var ty = sy(row * cell) + (chance >> 4);
+        if (tx > left - 26 && tx < right + 26 && ty > top - 26) continue;
+        g.drawCircle(tx - pass * 3, ty - pass * 3, (15 + (chance & 3)) * (pass == 0 ? 1 : 0.6));
+      }
+      g.endFill();
+    }
   }
 
   /** Beach and sea beyond the southern street. */
@@ -161,11 +190,19 @@ class Scene extends Sprite {
       }
     }
     g.lineStyle();
+    var first = Math.floor((eyeX - HALF_W) / 210) - 1;
+    for (n in first...first + 6) {
+      var bx = sx(n * 210 + 40 * Math.sin(n * 2.1));
+      var by = top + 130 + 46 * Math.sin(n * 1.3) + 2 * Math.sin(frame * 0.06 + n);
+      Draw.fill(g, 0xf4e2cc, 1, [bx - 3, by - 2, bx - 3, by - 30, bx - 22, by - 2]);
+      Draw.fill(g, 0xff9a6a, 1, [bx, by - 2, bx, by - 34, bx + 17, by - 2]);
+      Draw.fill(g, 0x5a2f3c, 1, [bx - 24, by, bx + 20, by, bx + 13, by + 8, bx - 17, by + 8]);
+    }
   }
 
   function ponds(town:Town, frame:Int):Void {
     var g = ground.graphics;
-    for (plot in town.plots) if (plot.kind >= Plot.PARK && isInView(plot.x, plot.y, plot.w, plot.h, 0)) {
+    for (plot in town.plots) if ((plot.kind == Plot.PARK || plot.kind == Plot.POND) && isInView(plot.x, plot.y, plot.w, plot.h, 0)) {
       var cx = sx(plot.x + plot.w / 2);
       var cy = sy(plot.y + plot.h / 2);
       if (plot.kind == Plot.POND) {
@@ -436,14 +473,15 @@ class Scene extends Sprite {
 
   /** Evening: the less daylight is left, the darker, and the more the lamps matter. */
   function fall(errand:Errand):Void {
-    var left = Math.max(0, errand.daylight / Errand.DAYLIGHT);
+    var dusk = Math.min(1, 0.75 * errand.frame / Errand.FRAMES + 0.5 * (1 - Math.max(0, errand.daylight / Errand.DAYLIGHT)));
     var g = night.graphics;
     g.clear();
-    g.beginFill(Draw.blend(0x140a3c, 0xe8803c, left * left), 0.12 + 0.5 * (1 - left));
+    g.beginFill(Draw.blend(0xe8803c, 0x120a3e, Math.min(1, dusk * 1.5)), 0.13 + 0.47 * dusk);
     g.drawRect(0, 0, 640, 480);
     g.endFill();
-    lights.alpha = 0.35 + 0.65 * (1 - left);
-    beam.alpha = 0.5 + 0.5 * (1 - left);
+    lights.alpha = 0.35 + 0.65 * dusk;
+    beam.alpha = 0.4 + 0.6 * dusk;
+    pools.alpha = 0.55 + 0.45 * dusk;
     if (errand.news.indexOf("LIT") >= 0) {
       var lantern = errand.lanterns[errand.next - 1];
       flashes.push({x: lantern.px, y: lantern.py, age: 0});

@@ -142,12 +142,12 @@ class Town {
     var left = xs[i] + HALF;
     var top = ys[j] + HALF;
     var chance = prng.unit();
-    var kind = chance < 0.72 ? Plot.HOUSES : (chance < 0.9 ? Plot.PARK : Plot.POND);
+    var kind = chance < 0.8 ? Plot.HOUSES : (chance < 0.93 ? Plot.PARK : Plot.POND);
     var plot = new Plot(kind, left, top, xs[i + 1] - HALF - left, ys[j + 1] - HALF - top);
     plots.push(plot);
     if (kind == Plot.HOUSES) divide(plot, plot.x + 2, plot.y + 2, plot.w - 4, plot.h - 4, 0);
     else {
-      var count = kind == Plot.PARK ? 13 : 9;
+      var count = kind == Plot.PARK ? 30 : 20;
       for (n in 0...count) {
         var tx = prng.range(14, plot.w - 14);
         var ty = prng.range(14, plot.h - 14);
@@ -158,6 +158,14 @@ class Town {
   }
 
   static function addTree(plot:Plot, tx:Float, ty:Float, radius:Float):Void {
+    var n = 0;
+    while (n < plot.trees.length) {
+      var dx = plot.trees[n] - tx;
+      var dy = plot.trees[n + 1] - ty;
+      var apart = plot.trees[n + 2] + radius;
+      if (dx * dx + dy * dy < apart * apart) return;
+      n += 3;
+    }
     plot.trees.push(tx);
     plot.trees.push(ty);
     plot.trees.push(radius);
@@ -193,7 +201,7 @@ class Town {
 
   function plant(plot:Plot):Void {
     plots.push(plot);
-    var count = Std.int(plot.w * plot.h / 3200);
+    var count = Std.int(plot.w * plot.h / 1700);
     for (n in 0...count) addTree(plot, plot.x + prng.range(12, plot.w - 12), plot.y + prng.range(12, plot.h - 12), prng.range(12, 20));
   }
 }

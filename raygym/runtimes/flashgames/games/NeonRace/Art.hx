@@ -201,30 +201,34 @@ class Art {
     return shape;
   }
 
-  public static function palm(leaf:Int):Shape {
+  public static function palm(tint:Int):Shape {
     var shape = new Shape();
     var g = shape.graphics;
     Draw.fill(g, 0x1b1030, 1, [-4, 0, 1, -46, 8, -84, 12, -84, 7, -46, 5, 0]);
-    g.lineStyle(1.5, leaf, 0.55);
+    for (parity in 0...2) {
+      g.beginFill(parity == 0 ? 0x143046 : 0x0e2236);
+      for (i in 0...7) if (i % 2 == parity) {
+        var a = -0.35 - i * 0.41;
+        g.moveTo(10, -86);
+        leaf(g, a);
+        g.curveTo(10 + Math.cos(a) * 20, -78 + Math.sin(a) * 20, 10, -82);
+        g.lineTo(10, -86);
+      }
+      g.endFill();
+    }
+    // One line style for all: each costs the player a change of its canvas.
+    g.lineStyle(1.4, tint, 0.75);
     g.moveTo(5, 0);
     g.curveTo(4, -50, 12, -84);
-    g.lineStyle();
     for (i in 0...7) {
-      var a = -0.35 - i * 0.41;
-      var tipX = 10 + Math.cos(a) * 42;
-      var tipY = -84 + Math.sin(a) * 30 + 14;
-      g.beginFill(i % 2 == 0 ? 0x143046 : 0x0e2236);
       g.moveTo(10, -86);
-      g.curveTo(10 + Math.cos(a) * 30, -92 + Math.sin(a) * 34, tipX, tipY);
-      g.curveTo(10 + Math.cos(a) * 20, -78 + Math.sin(a) * 20, 10, -82);
-      g.endFill();
-      g.lineStyle(1.4, leaf, 0.8);
-      g.moveTo(10, -86);
-      g.curveTo(10 + Math.cos(a) * 30, -92 + Math.sin(a) * 34, tipX, tipY);
-      g.lineStyle();
+      leaf(g, -0.35 - i * 0.41);
     }
     return shape;
   }
+
+  static inline function leaf(g:Graphics, a:Float):Void
+    g.curveTo(10 + Math.cos(a) * 30, -92 + Math.sin(a) * 34, 10 + Math.cos(a) * 42, -70 + Math.sin(a) * 30);
 
   /** A board of arrows on the outside of a bend; it points right. */
   public static function chevron(color:Int):Shape {
@@ -234,12 +238,12 @@ class Art {
     g.drawRect(-36, -36, 4, 36);
     g.drawRect(32, -36, 4, 36);
     g.endFill();
-    g.beginFill(0x0b0618);
-    g.drawRect(-50, -66, 100, 36);
+    g.beginFill(color);
+    g.drawRect(-51, -67, 102, 38);
     g.endFill();
-    g.lineStyle(2, color, 0.9);
-    g.drawRect(-50, -66, 100, 36);
-    g.lineStyle();
+    g.beginFill(0x0b0618);
+    g.drawRect(-49, -65, 98, 34);
+    g.endFill();
     for (i in 0...3) {
       var x = -38.0 + i * 28;
       Draw.fill(g, color, 1, [x, -62, x + 10, -62, x + 22, -48, x + 10, -34, x, -34, x + 12, -48]);

@@ -38,6 +38,8 @@ class Race {
   public static inline var NOSE = 1150.0;
   public static inline var RIVALS = 7;
   static inline var EDGE = 2.1;
+  /** How hard a bend pushes the car outward. */
+  static inline var PULL = 0.0068;
 
   public var track(default, null):Track;
   public var rivals(default, null):Array<Rival> = [];
@@ -58,7 +60,10 @@ class Race {
   public var flow(default, null) = 0.0;
   public var boost(default, null) = 0;
   public var shake(default, null) = 0;
+  /** Frames during which nothing can be hit again. */
+  public var ghost(default, null) = 0;
   public var overtakes(default, null) = 0;
+  public var crashes(default, null) = 0;
   /** What just happened, for the view to show; the view empties it. */
   public var news:Array<String> = [];
 
@@ -121,7 +126,7 @@ class Race {
     var wanted = (keys.right ? 1.0 : 0.0) - (keys.left ? 1.0 : 0.0);
     steer += (wanted - steer) * 0.34;
     lane += steer * 0.058 * Math.min(1, 0.25 * Math.min(1, share * 6) + 0.8 * share);
-    lane -= track.bendAt(distance + NOSE) * share * share * 0.0082;
+    lane -= track.bendAt(distance + NOSE) * share * share * PULL;
     if (lane > EDGE || lane < -EDGE) {
       lane = lane > 0 ? EDGE : -EDGE;
       speed *= 0.97;
@@ -155,7 +160,7 @@ class Race {
     for (rival in rivals) {
       var gap = rival.distance - nose;
       var side = lane - rival.lane;
-      if (gap < 330 && gap > -330 && Math.abs(side) < 0.4) crash(rival, gap, side);
+      if (ghost == 0 && gap < 330 && gap > -330 && Math.abs(side) < 0.4) crash(rival, gap, side);
       else if (gap < -200 && !rival.isPassed) {
         rival.isPassed = true;
         if (isOffRoad()) continue;
@@ -176,6 +181,8 @@ class Race {
     } else rival.distance -= 330;
     lane += side < 0 ? -0.12 : 0.12;
     flow *= 0.25;
+    crashes++;
+    ghost = 30;
     shake = 10;
     news.push("CRASH");
   }
@@ -202,6 +209,7 @@ class Race {
   function count():Void {
     var share = speed / CRUISE;
     if (shake > 0) shake--;
+    if (ghost > 0) ghost--;
     if (isOffRoad()) {
       flow = Math.max(0, flow - 1 / 30);
       score += 0.2 * share * share;
@@ -216,7 +224,7 @@ class Race {
     var nose = distance + NOSE;
     var facts:Dynamic = {
       frame: frame, lane: lane, speed: speed / CRUISE, steer: steer, nitro: nitro, flow: flow,
-      distance: distance / Track.SEGMENT, off_road: isOffRoad() ? 1 : 0,
+      distance: distance / Track.SEGMENT, off_road: isOffRoad() ? 1 : 0, ghost: ghost, overtakes: overtakes, crashes: crashes,
       bend: track.bendAt(nose), bend_near: track.bendAhead(nose, 2, 8), bend_far: track.bendAhead(nose, 10, 20)
     };
     var ahead = [for (rival in rivals) if (rival.distance > nose - 400) rival];

@@ -350,6 +350,7 @@ class View extends Sprite {
     if (race.isOffRoad() && race.speed > 40) car.y += (race.frame & 1) * 2.5;
     car.scaleX = car.scaleY = k;
     car.rotation = race.steer * 2.2;
+    car.alpha = race.ghost > 0 && (race.ghost >> 1) % 2 == 0 ? 0.45 : 1;
     flames.visible = race.isBurning || race.boost > 0;
     flames.scaleY = 0.8 + 0.35 * (race.frame % 3) * 0.6;
   }
