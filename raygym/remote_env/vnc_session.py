@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from raygym.core import Endpoint, Frame, Secret, UInt8Array
 from raygym.errors import FrameTimeout, RaygymError, RemoteUnreachable, SessionLost
 from raygym.remote_env.controls import Input, KeyInput
 from raygym.remote_env.sockets import connect
-from raygym.wire.rfb_client import RfbClient, ScreenUpdated
+from raygym.wire.rfb_client import RfbClient, RfbEvent, ScreenUpdated
 
 _RECEIVE_BYTES = 1 << 18
 _SEND_TIMEOUT_S = 5
@@ -143,7 +143,7 @@ class VncSession:
             self._regions = regions
             self._buffers = []
             self._newest = self._held = None
-            if self._client.has_picture:
+            if self._client.has_picture and not self._client.is_updating:
                 self._snap()
 
     def send(self, inputs: Iterable[Input]) -> None:
@@ -269,12 +269,11 @@ class VncSession:
                 raise RemoteUnreachable(
                     f"{self._endpoint}: the connection was closed during the RFB handshake"
                 )
-            self._note(self._client.receive_data(data))
+            self._note(self._client.iter_events(data))
         self._socket.settimeout(None)
         self._socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT_S, 0)
         )
-        self._client.request_update(is_incremental=False)
         self._send_rest(self._client.data_to_send())
 
     def _read_forever(self) -> None:
@@ -282,25 +281,27 @@ class VncSession:
         try:
             while count := self._socket.recv_into(view):
                 with self._changed:
-                    self._note(self._client.receive_data(view[:count]))
+                    self._note(self._client.iter_events(view[:count]))
                 self._flush()
             self._fail(None)
         except (OSError, RaygymError) as error:
             self._fail(error)
 
-    def _note(self, events: Sequence[object]) -> None:
-        updates = [event for event in events if isinstance(event, ScreenUpdated)]
-        if not updates:
-            return
-        self._stats = VncStats(
-            updates=self._stats.updates + len(updates),
-            bytes=self._stats.bytes + sum(update.bytes for update in updates),
-            pixels=self._stats.pixels + sum(update.pixels for update in updates),
-        )
-        if self._client.has_picture:
-            self._number += len(updates)
-            self._arrived_s = time.monotonic()
-            self._snap()
+    def _note(self, events: Iterable[RfbEvent]) -> None:
+        """Takes events as they are decoded. Called with the lock held."""
+        for event in events:
+            if not isinstance(event, ScreenUpdated):
+                continue
+            before = self._stats
+            self._stats = VncStats(
+                updates=before.updates + 1,
+                bytes=before.bytes + event.bytes,
+                pixels=before.pixels + event.pixels,
+            )
+            if self._client.has_picture:
+                self._number += 1
+                self._arrived_s = time.monotonic()
+                self._snap()
 
     def _snap(self) -> None:
         """Copies the watched regions. Called with the lock held."""

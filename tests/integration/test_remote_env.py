@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import raygym
+from raygym.core import Endpoint, Outcome, Remote, Secret
+from raygym.environments import make_backend
+from raygym.errors import ConfigError, RemoteFailedToStart, RemoteUnreachable
+from raygym.remote_env.fake_backend import FakeBackend
+from raygym.remote_env.process_backend import ProcessBackend
+from raygym.remote_env.static_backend import StaticBackend
+from tests.compliance.backend import BackendCompliance
+
+CATCH = "test.Catch-v0"
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    backend = make_backend("fake")
+    assert isinstance(backend, FakeBackend)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_or_directory_is_left(tmp_path_factory, monkeypatch) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    directory = tmp_path_factory.mktemp("d")
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) - before == set()
+
+
+def play(env: gymnasium.Env, steps: int, action: int = 0) -> list[dict]:  # type: ignore[type-arg]
+    infos = []
+    for _ in range(steps):
+        *_, terminated, truncated, info = env.step(action)
+        infos.append(info)
+        if terminated or truncated:
+            env.reset()
+    return infos
+
+
+class TestFakeBackendWithCatch(BackendCompliance):
+    @pytest.fixture
+    def backend(self) -> Iterator[FakeBackend]:  # type: ignore[override]
+        backend = make_backend("fake")
+        assert isinstance(backend, FakeBackend)
+        yield backend
+        backend.close()
+
+
+class TestProcessBackendWithCatch(BackendCompliance):
+    @pytest.fixture
+    def backend(self) -> Iterator[ProcessBackend]:  # type: ignore[override]
+        backend = ProcessBackend()
+        yield backend
+        backend.close()
+
+
+def test_gymnasium_finds_nothing_to_complain_about(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend, render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*alternative render modes.*")
+        check_env(env)
+    env.close()
+
+
+def test_gymnasium_makes_it_by_its_id() -> None:
+    env = gymnasium.make(CATCH, backend="fake", client_id="me")
+    try:
+        observation, _info = env.reset(seed=1)
+        assert env.observation_space.contains(observation)
+        assert env.step(1)[4]["outcome"] == "ok"
+        assert env.spec is not None
+        assert env.spec.id == CATCH
+    finally:
+        env.close()
+
+
+def test_gymnasium_makes_a_vector_of_it() -> None:
+    envs = gymnasium.make_vec(CATCH, num_envs=2, backend="fake")
+    try:
+        observations, _ = envs.reset()
+        assert observations.shape == (2, 84, 84, 3)
+    finally:
+        envs.close()
+
+
+def test_an_episode_of_catch_is_played_to_its_end(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend)
+    _, first = env.reset(seed=4)
+    steps = 0
+    terminated = truncated = False
+    while not (terminated or truncated):
+        _observation, reward, terminated, truncated, info = env.step(0)
+        steps += 1
+        assert steps < 600
+    assert (terminated, truncated) == (True, False)
+    assert reward in (1.0, -1.0)
+    assert info["episode_score"] == reward
+    assert info["episode_id"] == first["episode_id"]
+    assert info["seed"] == 4
+    _, after = env.reset()
+    assert int(after["episode_id"]) == int(first["episode_id"]) + 1
+    env.close()
+
+
+def test_a_key_held_moves_the_paddle_and_a_seed_repeats_the_ball(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend)
+    lasts = []
+    for action in (1, 2):
+        env.reset(seed=3)
+        for _ in range(30):
+            observation, *_ = env.step(action)
+        lasts.append(observation)
+    assert not np.array_equal(lasts[0], lasts[1])
+    assert all(last.any() for last in lasts)
+    env.close()
+
+
+def test_lags_are_measured_in_every_step(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend)
+    env.reset()
+    infos = play(env, 60)
+    last = infos[-1]
+    assert 0 <= last["observation_lag_ms"] < 200
+    assert 0 <= last["action_lag_ms"] < 200
+    assert abs(last["clock_skew_ms"]) < 50
+    assert 0 < last["reaction_time_ms"] < 500
+    assert last["stats"]["vnc_updates"] >= 1
+    env.close()
+
+
+def test_steps_keep_the_rate_that_was_asked_for(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend, fps=25)
+    env.reset()
+    began = time.monotonic()
+    for _ in range(25):
+        env.step(0)
+    assert 0.9 < time.monotonic() - began < 1.4
+    env.close()
+
+
+def test_without_a_rate_steps_follow_the_frames(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend, fps=math.inf)
+    env.reset()
+    infos = play(env, 30)
+    fresh = sum(info["stats"]["vnc_updates"] > 0 for info in infos)
+    assert fresh >= 25
+    env.close()
+
+
+def test_observations_are_scaled_and_grey_as_asked(backend: FakeBackend) -> None:
+    config = raygym.ObservationConfig(height_px=42, width_px=42, is_grey=True)
+    env = raygym.make(CATCH, backend=backend, observation=config, render_mode="rgb_array")
+    observation, _ = env.reset()
+    assert observation.shape == (42, 42, 1)
+    assert env.observation_space.contains(observation)
+    picture = env.render()
+    assert picture is not None
+    assert picture.shape == (84, 84, 3)
+    env.close()
+
+
+def test_universes_events_are_actions(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend, actions="events")
+    env.reset()
+    before = env.timing_mark
+    env.step([("KeyEvent", "ArrowLeft", True), ("PointerEvent", 3, 3, 0)])
+    for _ in range(5):
+        env.step([])
+    after = env.timing_mark
+    assert before is not None
+    assert after is not None
+    assert after.input_count != before.input_count
+    with pytest.raises(ConfigError, match="event 0"):
+        env.step([("KeyEvent", "ArrowLeft")])
+    env.close()
+
+
+@pytest.mark.parametrize("encoding", ["tight", "zrle", "raw"])
+def test_every_encoding_shows_the_game(backend: FakeBackend, encoding: str) -> None:
+    env = raygym.make(CATCH, backend=backend, vnc_kwargs={"encoding": encoding})
+    observation, _ = env.reset()
+    assert observation.any()
+    assert env.step(0)[4]["observation_lag_ms"] is not None
+    env.close()
+
+
+def test_a_remote_that_dies_ends_the_episode_and_is_replaced(backend: FakeBackend) -> None:
+    env = raygym.make(CATCH, backend=backend)
+    env.reset()
+    score = play(env, 3)[-1]["episode_score"]
+    assert env.remote_id is not None
+    backend.kill(env.remote_id)
+    deadline = time.monotonic() + 15
+    truncated = False
+    while not truncated and time.monotonic() < deadline:
+        _, reward, terminated, truncated, info = env.step(0)
+        assert (terminated, reward) == (False, 0.0)
+    assert info["outcome"] == Outcome.INFRA_FAILURE
+    assert info["reason"]
+    assert info["episode_score"] == score
+    env.reset()
+    assert env.step(0)[4]["outcome"] == "ok"
+    assert (env.remotes_started, env.remotes_lost) == (2, 1)
+    assert len(list(backend.list())) == 1
+    env.close()
+    assert list(backend.list()) == []
+
+
+def test_in_a_vector_the_others_step_on_while_one_is_replaced(backend: FakeBackend) -> None:
+    env = raygym.make_vec(CATCH, remotes=3, backend=backend, fps=25)
+    env.reset(seed=1)
+    killed = env.remote_ids[1]
+    assert killed is not None
+    backend.kill(killed)
+    outcomes, acted = set(), np.zeros(3, int)
+    began = time.monotonic()
+    steps = 0
+    while time.monotonic() - began < 15:
+        *_, infos = env.step([0, 0, 0])
+        steps += 1
+        outcomes |= {o for o in infos["outcome"] if o is not None}
+        acted += infos["running"]
+        if env.remote_ids[1] not in (killed, None) and infos["running"][1]:
+            break
+    elapsed = time.monotonic() - began
+    assert elapsed < 10
+    assert steps >= elapsed * 25 * 0.7
+    assert outcomes == {"ok", "infra_failure"}
+    assert acted[1] < acted[0]
+    assert (env.remotes_started, env.remotes_lost) == (4, 1)
+    env.close()
+    assert list(backend.list()) == []
+
+
+def test_a_running_remote_is_played_by_its_addresses(backend: FakeBackend) -> None:
+    remote = backend.start("catch", client_id="owner")
+    assert remote.vnc is not None
+    assert remote.vnc.path is not None
+    directory = Path(remote.vnc.path).parent
+    assert remote.password is not None
+    (directory / "password").write_text(remote.password.reveal())
+    env = raygym.make(CATCH, remotes=f"unix:{directory}")
+    env.reset()
+    assert env.step(0)[4]["outcome"] == "ok"
+    env.close()
+    assert [r.id for r in backend.list()] == [remote.id]
+
+
+def test_a_screen_without_rewards_can_be_watched(backend: FakeBackend) -> None:
+    remote = backend.start("catch", client_id="owner")
+    bare = Remote(id="bare", runtime="", vnc=remote.vnc, rewarder=None, password=remote.password)
+    env = raygym.make(CATCH, backend=StaticBackend([bare]))
+    observation, info = env.reset()
+    assert observation.shape == (84, 84, 3)
+    _, reward, *_, info = env.step(0)
+    assert reward == 0.0
+    assert info["episode_id"] is None
+    env.close()
+
+
+def test_a_wrong_password_is_told_with_the_layer_that_refused(backend: FakeBackend) -> None:
+    remote = backend.start("catch", client_id="owner")
+    wrong = Remote(
+        id="wrong",
+        runtime="",
+        vnc=remote.vnc,
+        rewarder=remote.rewarder,
+        password=Secret("nonsense"),
+    )
+    env = raygym.make(CATCH, backend=StaticBackend([wrong]), start_timeout_s=5)
+    with pytest.raises(RemoteFailedToStart, match="RFB handshake failed") as caught:
+        env.reset()
+    assert "nonsense" not in str(caught.value)
+    env.close()
+
+
+def test_nobody_at_the_address_is_told_in_time() -> None:
+    nobody = Remote(
+        id="nobody",
+        runtime="",
+        vnc=Endpoint(path="/nowhere/vnc.sock"),
+        rewarder=Endpoint(path="/nowhere/rewarder.sock"),
+    )
+    env = raygym.make(CATCH, backend=StaticBackend([nobody]), start_timeout_s=0.3)
+    with pytest.raises(RemoteFailedToStart, match="RFB handshake failed") as caught:
+        env.reset()
+    cause: BaseException | None = caught.value
+    kinds = set()
+    while cause is not None:
+        kinds.add(type(cause))
+        cause = cause.__cause__
+    assert RemoteUnreachable in kinds
+    env.close()
+
+
+def test_an_environment_of_another_runtime_is_refused_by_the_remote(backend: FakeBackend) -> None:
+    remote = backend.start("catch", client_id="owner")
+    env = raygym.make("flashgames.NeonRace-v0", backend=StaticBackend([remote]), start_timeout_s=5)
+    with pytest.raises(RemoteFailedToStart, match="reset failed"):
+        env.reset()
+    env.close()
+
+
+def test_make_refuses_what_makes_no_sense() -> None:
+    for settings, part in [
+        ({"remotes": 2}, "make_vec"),
+        ({"remotes": "vnc://h+15900"}, "no screen"),
+        ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
+        ({"backend": "static"}, "needs addresses"),
+        ({"backend": "docker"}, "expected process, fake or static"),
+        ({"actions": "joystick"}, "expected discrete or events"),
+        ({"vnc_kwargs": {"encodng": "raw"}}, "known: encoding"),
+        ({"fps": 0}, "fps"),
+    ]:
+        with pytest.raises(ConfigError, match=part):
+            raygym.make(CATCH, **settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown environment"):
+        raygym.make("test.Ctch-v0")
+
+
+def test_a_remote_of_its_own_process_is_played_and_leaves_nothing() -> None:
+    env = raygym.make(CATCH, start_timeout_s=30)
+    observation, _info = env.reset(seed=2)
+    assert observation.shape == (84, 84, 3)
+    infos = play(env, 40)
+    assert {info["outcome"] for info in infos} == {"ok"}
+    assert infos[-1]["reaction_time_ms"] is not None
+    env.close()
