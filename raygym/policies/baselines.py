@@ -55,7 +55,7 @@ class RandomPolicy:
         """Starts the stream of choices that belongs to ``seed``; None starts an unknown one."""
         self._generator = np.random.default_rng(seed)
 
-    def act(self, observation: Any, info: Mapping[str, Any]) -> int:
+    def act(self, observation: Any, info: Mapping[str, Any]) -> int:  # noqa: ARG002 - Baseline
         """Returns any action."""
         return int(self._generator.integers(self._action_count))
 
@@ -73,7 +73,7 @@ class HoldPolicy:
     def reset(self, seed: int | None) -> None:
         """Does nothing."""
 
-    def act(self, observation: Any, info: Mapping[str, Any]) -> int:
+    def act(self, observation: Any, info: Mapping[str, Any]) -> int:  # noqa: ARG002 - Baseline
         """Returns the action that was given at the start."""
         return self._action
 
@@ -99,7 +99,7 @@ class ScriptedPolicy:
     def reset(self, seed: int | None) -> None:
         """Does nothing: each choice depends on the state alone."""
 
-    def act(self, observation: Any, info: Mapping[str, Any]) -> int:
+    def act(self, observation: Any, info: Mapping[str, Any]) -> int:  # noqa: ARG002 - Baseline
         """Returns the driver's choice; without a ``game_state`` in ``info`` it does nothing."""
         state = info.get("game_state")
         return self._driver(state) if state else self._idle_action

@@ -65,7 +65,9 @@ class FlashBench:
         handler = functools.partial(_Handler, files=files, ruffle_dir=ruffle_dir)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self._profile = tempfile.TemporaryDirectory(prefix="flash-bench-", ignore_cleanup_errors=True)
+        self._profile = tempfile.TemporaryDirectory(
+            prefix="flash-bench-", ignore_cleanup_errors=True
+        )
         self._browser, self._to_browser, self._from_browser = self._launch(size_px)
         try:
             self._session = self._open_page(f"http://127.0.0.1:{self._server.server_port}/")
@@ -230,5 +232,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Says nothing: the tests' output stays readable."""
