@@ -46,7 +46,7 @@ class Scene extends Sprite {
     for (n in 0...AHEAD) lanterns.push(addTo(paper, n == 0 ? Paint.lantern(0xfff6c8, 0xff9a3c) : Paint.lantern(0xd8c6b0, 0x8c6a64)));
     for (n in 0...Errand.CARS) others.push(neighbour());
     own.addChild(beam);
-    own.addChild(Paint.car(0xd8452f, 0xf2e2b8, true));
+    own.addChild(Paint.car(0xff6a45, 0xfff2d4, true));
     own.addChild(brakes);
     halos.addChild(nextHalo);
     for (n in 1...AHEAD) lampHalos.push(addTo(halos, Paint.halo(0xffc890, 0.32, 30)));

@@ -57,7 +57,7 @@ class Dash extends Sprite {
     var left = (Race.FRAMES - race.frame) / 25;
     var tenths = Std.int(left * 10);
     clockText.show(Std.int(tenths / 10) + "." + tenths % 10, left < 10 && (race.frame >> 2) % 2 == 0 ? 0xff4060 : 0xfff06a);
-    factorText.show("x" + Std.int(race.factor()) + "." + Std.int(race.factor() * 10) % 10);
+    factorText.show("x" + Std.int(race.factor()) + "." + Std.int(race.factor() * 10 + 0.001) % 10);
     speedText.show("" + Std.int(race.speed * 0.52));
     bar(race);
     tell(race);
@@ -87,9 +87,8 @@ class Dash extends Sprite {
 
   function tell(race:Race):Void {
     for (item in race.news) {
-      if (item == "ORB" && newsLeft > 4) continue;
-      newsLeft = item == "ORB" ? 5 : 22;
-      newsText.show(item, item == "CRASH" ? 0xff4060 : (item == "ORB" ? 0x49ffd0 : 0xfff06a));
+      newsLeft = 22;
+      newsText.show(item, item == "CRASH" ? 0xff4060 : 0xfff06a);
     }
     race.news = [];
     if (race.frame < 50 && newsLeft == 0) newsText.show(race.frame < 12 ? "READY" : "GO!", 0x5ff4ff);

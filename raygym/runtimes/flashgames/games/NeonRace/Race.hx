@@ -201,7 +201,6 @@ class Race {
       } else {
         nitro = Math.min(1, nitro + 0.06);
         score += 1.5 * factor();
-        news.push("ORB");
       }
     }
   }
