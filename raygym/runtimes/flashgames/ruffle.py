@@ -1,0 +1,138 @@
+"""Ruffle, the Flash player: where it lies and how it gets there.
+
+``python -m raygym.runtimes.flashgames.ruffle`` installs it once, through npm.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from raygym.errors import MissingDependency, RaygymError
+
+PACKAGE = "@ruffle-rs/ruffle"
+VERSION = "0.6.0"
+INTEGRITY = (
+    "sha512-P2X1zDENBoiLt2ZjPcsUzaDxoR7fVF2e1U/bi7hbIAQ"
+    "EjkykxljSoG8AgbywHvlVVzL9Y5tIZMRqDwIm31jgPA=="
+)
+"""As the npm registry states it for this version; a package that differs is refused."""
+CACHE_VARIABLE = "RAYGYM_CACHE"
+COMMAND = "python -m raygym.runtimes.flashgames.ruffle"
+
+_TIMEOUT_S = 300.0
+_ENTRY = "ruffle.js"
+
+
+def _installed_at() -> Path:
+    cache = os.environ.get(CACHE_VARIABLE)
+    return Path(cache or Path.home() / ".cache" / "raygym") / f"ruffle-{VERSION}"
+
+
+def ruffle_dir() -> Path:
+    """Returns the folder that holds ``ruffle.js``.
+
+    Raises:
+        MissingDependency: It was not installed; the message names the command.
+    """
+    folder = _installed_at()
+    if not (folder / _ENTRY).is_file():
+        raise MissingDependency(
+            f"Ruffle {VERSION}, the Flash player, is not in {folder}; run `{COMMAND}`"
+        )
+    return folder
+
+
+def install() -> Path:
+    """Installs Ruffle unless it is there; returns its folder.
+
+    Several processes may do so at once: each unpacks for itself and one of them wins.
+
+    Raises:
+        MissingDependency: npm is absent, or could not bring the package.
+        RaygymError: The package is not the one that was asked for.
+    """
+    folder = _installed_at()
+    if (folder / _ENTRY).is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ruffle-", dir=folder.parent) as scratch:
+        package = _download(Path(scratch))
+        check(package)
+        unpacked = Path(scratch) / "unpacked"
+        unpack(package, unpacked)
+        try:
+            unpacked.rename(folder)
+        except OSError:
+            if not (folder / _ENTRY).is_file():
+                raise
+    return folder
+
+
+def _download(folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MissingDependency(
+            "npm: no such program on the PATH, and Ruffle comes through it. Install it, on "
+            f"Debian with `apt-get install --no-install-recommends npm`, then run `{COMMAND}`"
+        )
+    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--json", "--silent"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+        )
+        return folder / Path(str(json.loads(done.stdout)[0]["filename"])).name
+    except subprocess.TimeoutExpired as error:
+        raise MissingDependency(
+            f"`{' '.join(command)}` did not end within {_TIMEOUT_S:g} s; is the registry reachable?"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout or "").strip()[-800:]
+        raise MissingDependency(
+            f"`{' '.join(command)}` failed with exit code {error.returncode}: {said}"
+        ) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise MissingDependency(f"`{' '.join(command)}` did not name the file it made") from error
+
+
+def check(package: Path, integrity: str = INTEGRITY) -> None:
+    """Raises RaygymError unless the file's SHA-512 is the one in ``integrity``."""
+    found = "sha512-" + base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
+    if found != integrity:
+        raise RaygymError(
+            f"{package.name}: expected integrity {integrity}, got {found}; nothing was installed"
+        )
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """Unpacks the plain files of an npm package, but for its source maps, into ``folder``."""
+    folder.mkdir()
+    with tarfile.open(package) as archive:
+        for member in archive:
+            name = Path(member.name).name
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None and not name.endswith(".map"):
+                with (folder / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
+
+
+def main() -> int:
+    """Installs Ruffle and prints where; returns the exit status."""
+    try:
+        print(f"Ruffle {VERSION} is in {install()}")  # noqa: T201
+    except RaygymError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
