@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import simplejpeg
 
 from raygym.core import UInt8Array
 from raygym.errors import RemoteProtocolError
 from raygym.wire.framebuffer import Framebuffer
 
-_BASELINE = (0xC0, 0xC1)
-# Start of scan, and every other kind of frame; C4, C8 and CC are tables.
-_NO_BASELINE = frozenset({0xDA, *range(0xC2, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_FRAME = frozenset({0xC0, 0xC1})
+"""Markers of a sequential picture's header."""
+_TABLES = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+"""Markers of what may stand before it: tables, comments, application data."""
 
 
 def _refused(reason: str) -> RemoteProtocolError:
@@ -25,11 +27,9 @@ def check_header(data: memoryview, width: int, height: int) -> None:
     if bytes(data[:2]) != b"\xff\xd8":
         raise _refused(f"begins with {bytes(data[:2])!r}")
     position = 2
-    while position + 9 <= len(data):
-        if data[position] != 0xFF:
-            break
+    while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker in _BASELINE:
+        if marker in _FRAME:
             seen_height = data[position + 5] << 8 | data[position + 6]
             seen_width = data[position + 7] << 8 | data[position + 8]
             if (seen_width, seen_height) != (width, height):
@@ -37,7 +37,7 @@ def check_header(data: memoryview, width: int, height: int) -> None:
                     f"a rectangle of {width}x{height} holds a picture of {seen_width}x{seen_height}"
                 )
             return
-        if marker in _NO_BASELINE:
+        if marker not in _TABLES:
             break
         position += 2 + (data[position + 2] << 8 | data[position + 3])
     raise _refused("no header of a sequential picture was found")
@@ -53,14 +53,12 @@ def paint_jpeg(
     """
     check_header(data, width, height)
     target = framebuffer.pixels[y : y + height, x : x + width]
-    buffer = target if target.flags.c_contiguous else None
+    # A buffer of the right size keeps a lying header from choosing how much is allocated.
+    is_direct = target.flags.c_contiguous
+    buffer: UInt8Array = target if is_direct else np.empty(target.shape, np.uint8)
     try:
-        decoded: UInt8Array = simplejpeg.decode_jpeg(
-            data, "RGBX", fastdct=True, fastupsample=True, buffer=buffer
-        )
+        simplejpeg.decode_jpeg(data, "RGBX", fastdct=True, fastupsample=True, buffer=buffer)
     except ValueError as error:
         raise _refused(str(error)) from error
-    if decoded.shape != target.shape:
-        raise _refused(f"a rectangle of {width}x{height} holds {decoded.shape}")
-    if buffer is None:
-        target[:] = decoded
+    if not is_direct:
+        target[:] = buffer

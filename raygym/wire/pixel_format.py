@@ -50,7 +50,12 @@ class PixelFormat:
         bits, depth, big, true, *rest = _LAYOUT.unpack(data)
         parsed = cls(bits, depth, big != 0, true != 0, *rest)
         shifts = (parsed.red_shift, parsed.green_shift, parsed.blue_shift)
-        if bits not in (8, 16, 32) or not parsed.is_true_colour or max(shifts) >= bits:
+        maxima = (parsed.red_max, parsed.green_max, parsed.blue_max)
+        if (
+            bits not in (8, 16, 32)
+            or not parsed.is_true_colour
+            or any(m << s >= 1 << bits for m, s in zip(maxima, shifts, strict=True))
+        ):
             raise RemoteProtocolError(
                 f"RFB pixel format: expected true colour of 8, 16 or 32 bits, got {parsed}"
             )
