@@ -16,9 +16,6 @@ from raygym.wire import timing
 from raygym.wire.rewarder_client import RewardBatch
 from raygym.wire.timing import TimingMark
 
-STRIP_PX = (352, 8)
-"""Width and height of the timing strip."""
-
 
 @dataclass(frozen=True)
 class View:
@@ -92,7 +89,7 @@ class Connection:
         place = manifest.get("timing_strip")
         regions: Sequence[Region] = [self._spec.region]
         if place is not None:
-            self._strip = Region(int(place[0]), int(place[1]), *STRIP_PX)
+            self._strip = Region(int(place[0]), int(place[1]), timing.WIDTH_PX, timing.HEIGHT_PX)
             regions = [self._spec.region, self._strip]
         self._vnc.watch(*regions)
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from raygym.wire.rewarder_client import RewardBatch
-from raygym.wire.timing import TimingMark
 
 from raygym.catalog import EnvSpec, Region
 from raygym.config import VncOptions
@@ -21,6 +19,8 @@ from raygym.remote_env.readiness import Ready
 from raygym.remote_env.slot import Slot
 from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.vnc_session import VncStats
+from raygym.wire.rewarder_client import RewardBatch
+from raygym.wire.timing import TimingMark
 
 SPEC = EnvSpec(
     id="test.Fake-v0",

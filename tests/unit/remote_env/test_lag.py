@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from raygym.wire.timing import TimingMark
 
 from raygym.remote_env.lag import LagMeter
+from raygym.wire.timing import TimingMark
 
 NOW_S = 1_700_000_000.0
 

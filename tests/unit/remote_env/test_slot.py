@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pytest
-from raygym.wire.timing import TimingMark
 
 from raygym.config import ObservationConfig
 from raygym.core import Outcome
@@ -14,6 +13,7 @@ from raygym.remote_env.slot import Slot
 from raygym.remote_env.slot_config import SlotConfig
 from raygym.remote_env.vnc_session import VncStats
 from raygym.wire.keysyms import keysym
+from raygym.wire.timing import TimingMark
 from tests.unit.remote_env.fakes import SPEC, FakeConnection, FakeRemotes, batch, failed
 
 LEFT, UP = keysym("ArrowLeft"), keysym("ArrowUp")
