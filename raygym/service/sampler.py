@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import Float32Array, Outcome, Rollout, UInt8Array
+from raygym.core import Float32Array, Outcome, Remote, Rollout, UInt8Array
 from raygym.errors import ConfigError, MissingDependency, RaygymError
 from raygym.service.rollouts import RolloutBuilder, Step
 
@@ -111,8 +111,8 @@ class SamplerReport:
     """The last error of a start, or what ended the sampler."""
     is_fatal: bool = False
     """Whether another start cannot help: a setting is wrong or a program is absent."""
-    look_in: str = ""
-    """How a person can see the environment; empty if unknown."""
+    remote: Remote | None = None
+    """What it plays on now, if it plays on one; a person can look in there."""
     random_state: Mapping[str, Any] = field(default_factory=dict)
     """State of the slot's random numbers after its last rollout."""
 
@@ -179,7 +179,7 @@ class Sampler:
                 start_failures=done.start_failures,
                 error=done.error,
                 is_fatal=done.is_fatal,
-                look_in=done.look_in,
+                remote=done.remote,
                 random_state=done.random_state,
             )
             return done
@@ -323,7 +323,7 @@ class Sampler:
         self._set(
             remotes_started=int(getattr(inner, "remotes_started", 0)),
             remotes_lost=int(getattr(inner, "remotes_lost", 0)),
-            look_in=str(getattr(inner, "look_in", "")),
+            remote=getattr(inner, "remote", None),
         )
 
     def _note_episode(self, env: gymnasium.Env[UInt8Array, Any], episode: _Episode) -> None:

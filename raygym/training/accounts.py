@@ -37,7 +37,6 @@ class SlotAccount:
     actors_lost: int = 0
     start_failures: int = 0
     error: str = ""
-    look_in: str = ""
     is_fatal: bool = False
     random_state: dict[str, Any] = field(default_factory=dict)
     reaction_ms: collections.deque[float] = field(
@@ -80,7 +79,7 @@ class Accounts:
         sampler = report.sampler
         slot = self.slots[sampler.slot]
         slot.state, slot.error, slot.is_fatal = sampler.state, sampler.error, sampler.is_fatal
-        slot.start_failures, slot.look_in = sampler.start_failures, sampler.look_in
+        slot.start_failures = sampler.start_failures
         slot.current_started, slot.current_lost = sampler.remotes_started, sampler.remotes_lost
         slot.rollouts_dropped = sampler.rollouts_dropped
         slot.random_state = dict(sampler.random_state)

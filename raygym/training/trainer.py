@@ -24,6 +24,7 @@ from raygym.training.files import write_json
 from raygym.training.fleet import ActorLost, Fleet, ray_running
 from raygym.training.plan import Plan, make_plan
 from raygym.training.table import Display
+from raygym.training.viewers import Viewers
 
 POLL_S = 0.25
 MOST_FAILED_STARTS = 3
@@ -104,7 +105,7 @@ class Trainer:
             env_steps=self._resumed.env_steps if self._resumed else 0,
             episodes=self._resumed.episodes if self._resumed else 0,
         )
-        self._shown: dict[int, str] = {}
+        self._viewers: Viewers | None = None
 
     def run(self) -> dict[str, Any]:
         """Trains until time or steps are up, or it is asked to stop; then writes everything.
@@ -125,6 +126,9 @@ class Trainer:
             stack.callback(lambda: self._display.close(self._clock()))
             self._board = Board(self._logdir, now_s=self._clock())
             stack.callback(self._board.close)
+            if config.visualise:
+                self._viewers = Viewers()
+                stack.callback(self._viewers.close)
             self._fleet = Fleet(
                 self._plan,
                 config.learner,
@@ -172,8 +176,10 @@ class Trainer:
                 )
         self._board.note(report, env_steps=self._accounts.env_steps, now_s=now_s)
         sampler = report.sampler
-        if self._config.visualise and sampler.look_in:
-            self._show(sampler.slot, sampler.look_in)
+        if self._viewers is not None and sampler.remote is not None:
+            hint = self._viewers.show(sampler.slot, sampler.remote)
+            if hint is not None:
+                self._display.say(hint)
         if sampler.state == "failed" and not sampler.is_fatal:
             self._display.say(f"worker {sampler.slot}: {sampler.error}")
             self._fleet.replace(sampler.slot)
@@ -231,12 +237,6 @@ class Trainer:
         self._display.close(now_s)
         self._display.say(f"checkpoint {summary['checkpoint']}")
         return summary
-
-    def _show(self, slot: int, look_in: str) -> None:
-        if self._shown.get(slot) == look_in:
-            return
-        self._shown[slot] = look_in
-        self._display.say(f"worker {slot}: look in with: {look_in}")
 
 
 def train(
