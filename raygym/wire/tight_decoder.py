@@ -100,7 +100,8 @@ class TightDecoder:
             yield length
         data = buffer.take(length)
         plain = self._streams[kind & 3].inflate(data, size) if is_compressed else bytes(data)
-        _paint(framebuffer, x, y, width, height, filter_id, colours, plain)
+        if plain:
+            _paint(framebuffer, x, y, width, height, filter_id, colours, plain)
 
 
 def _compact_length(buffer: ReceiveBuffer) -> Generator[int, None, int]:
@@ -141,7 +142,7 @@ def _paint(
         expanded = np.take(eight_pixels, values.reshape(height, -1), axis=0)
         target[:] = expanded.reshape(height, -1)[:, :width]
         return
-    if values.size and int(values.max()) >= len(palette):
+    if int(values.max()) >= len(palette):
         raise RemoteProtocolError(
             f"RFB Tight: colour {values.max()} of a palette of {len(palette)}; the stream is "
             "damaged"

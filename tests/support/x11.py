@@ -10,7 +10,7 @@ import numpy as np
 _GRAPHICS_CONTEXT = 1
 _Z_PIXMAP = 2
 _COPY_AREA, _CREATE_GC, _FILL, _PUT_IMAGE, _GET_INPUT_FOCUS = 62, 55, 70, 72, 43
-_CHANGE_GC = 56
+_CHANGE_GC, _QUERY_POINTER, _QUERY_KEYMAP, _GET_KEYBOARD_MAPPING = 56, 38, 44, 101
 _FOREGROUND, _NO_GRAPHICS_EXPOSURES = 1 << 2, 1 << 16
 _MAX_REQUEST_BYTES = 200_000
 
@@ -82,8 +82,24 @@ class X11Canvas:
     def sync(self) -> None:
         """Waits until all that was asked is drawn."""
         self._request(_GET_INPUT_FOCUS, b"")
-        answer = self._receive(32)
-        assert answer[0] == 1, f"X error: {answer!r}"
+        self._reply()
+
+    def pointer(self) -> tuple[int, int, int]:
+        """Returns x, y and the mask of buttons held, bit 0 the left one."""
+        self._request(_QUERY_POINTER, struct.pack("<I", self._root))
+        x, y, _, _, mask = struct.unpack_from("<hhhhH", self._reply(), 16)
+        return x, y, mask >> 8
+
+    def held_keysyms(self) -> set[int]:
+        """Returns the first keysym of each key that is down."""
+        self._request(_QUERY_KEYMAP, b"")
+        answer = self._reply()
+        down = [n for n in range(8, 256) if answer[8 + n // 8] >> n % 8 & 1]
+        return {self._first_keysym(keycode) for keycode in down}
+
+    def _first_keysym(self, keycode: int) -> int:
+        self._request(_GET_KEYBOARD_MAPPING, struct.pack("<BBxx", keycode, 1))
+        return struct.unpack_from("<I", self._reply(), 32)[0]
 
     def close(self) -> None:
         """Closes the connection; what was drawn stays."""
@@ -91,6 +107,15 @@ class X11Canvas:
 
     def _request(self, opcode: int, body: bytes, *, detail: int = 0) -> None:
         self._socket.sendall(struct.pack("<BBH", opcode, detail, 1 + len(body) // 4) + body)
+
+    def _reply(self) -> bytes:
+        while True:
+            answer = self._receive(32)
+            assert answer[0] != 0, f"X error: {answer!r}"
+            if answer[0] == 1:
+                (words,) = struct.unpack_from("<I", answer, 4)
+                return answer + self._receive(words * 4)
+            # Anything else is an event, such as a new keyboard mapping.
 
     def _receive(self, count: int) -> bytes:
         data = bytearray()

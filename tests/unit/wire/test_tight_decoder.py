@@ -91,6 +91,24 @@ def test_a_palette_of_one_colour_ignores_its_bits():
     assert (painted(8, 20, body) == chosen[0]).all()
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80\x01\x02\x03",
+        b"\x00",
+        bytes([EXPLICIT]) + GRADIENT,
+        bytes([EXPLICIT]) + palette(colours(2)),
+        bytes([EXPLICIT]) + palette(colours(3)),
+    ],
+)
+def test_an_empty_rectangle_paints_nothing(size, body):
+    client = connected_client(7, 6)
+    client.receive_data(update(rectangle(1, 1, *size, Encoding.TIGHT, body)) + b"\x02")
+    assert not client.framebuffer.any()
+    assert not client.is_updating
+
+
 def gradient_of(picture: np.ndarray) -> np.ndarray:
     """The differences that a server would send, pixel by pixel as the specification says."""
     height, width, _ = picture.shape
