@@ -58,7 +58,7 @@ class XvncScreen:
         self._port = port
         self._process: Process | None = None
         self._display_number: int | None = None
-        self._is_closed = False
+        self._bound_port = port
 
     @property
     def x_environment(self) -> dict[str, str]:
@@ -90,6 +90,7 @@ class XvncScreen:
                 logger.info("xvnc.started display=%s port=%d", self._display_number, port)
                 if self._host is None:
                     return Endpoint(path=str(self._directory / "vnc.sock"))
+                self._bound_port = port
                 return Endpoint(host=self._host, port=port)
             logger.warning("xvnc.retry attempt=%d port=%d", attempt, port)
         raise RemoteFailedToStart(
@@ -103,6 +104,19 @@ class XvncScreen:
             raise RuntimeError("wait_lost() before start()")
         code = await self._process.wait()
         return f"Xvnc (pid {self._process.pid}) ended with exit code {code}"
+
+    def clients(self) -> int:
+        """Returns how many VNC clients are connected, as the kernel counts them."""
+        if self._host is None:
+            path = str(self._directory / "vnc.sock")
+            rows = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()
+            # Connected sockets of the server carry its path too; the listening one has state 01.
+            return sum(row.split()[5] == "03" and row.endswith(path) for row in rows[1:])
+        return sum(
+            row.split()[3] == "01" and row.split()[1].endswith(f":{self._bound_port:04X}")
+            for table in ("tcp", "tcp6")
+            for row in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
+        )
 
     async def close(self) -> None:
         """Ends Xvnc and removes its files. May be called twice."""
