@@ -7,6 +7,9 @@ import time
 from raygym.core import Outcome
 from raygym.wire.rewarder_client import RewardBatch
 
+_NEVER_TOLD = "env_status.artificial.done"
+"""Key of Universe's for an end that the remote never told: it just went on to the next."""
+
 
 class Episode:
     """What is known of one episode.
@@ -41,6 +44,8 @@ class Episode:
             return
         outcome = batch.info.get("outcome", Outcome.OK)
         self.outcome = Outcome(outcome) if outcome in set(Outcome) else Outcome.ENV_FAILURE
-        self.is_truncated = self.outcome is not Outcome.OK or bool(batch.info.get("truncated"))
+        self.is_truncated = self.outcome is not Outcome.OK or any(
+            batch.info.get(key) for key in ("truncated", _NEVER_TOLD)
+        )
         self.is_terminated = not self.is_truncated
         self.done_at_s = time.monotonic()

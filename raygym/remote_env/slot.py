@@ -275,7 +275,7 @@ class Slot:
             config.spec,
             seed=seed,
             options=config.vnc_options,
-            timeout_s=max(1.0, deadline_s - time.monotonic()),
+            timeout_s=max(0.1, deadline_s - time.monotonic()),
             silence_timeout_s=config.silence_timeout_s,
             log_tail=lambda: self._backend.log_tail(remote_id),
         )

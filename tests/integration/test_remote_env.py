@@ -71,13 +71,14 @@ class TestProcessBackendWithCatch(BackendCompliance):
         backend.close()
 
 
-def test_gymnasium_finds_nothing_to_complain_about(backend: FakeBackend) -> None:
-    env = raygym.make(CATCH, backend=backend, render_mode="rgb_array")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*alternative render modes.*")
-        check_env(env)
-    env.close()
+def test_gymnasium_finds_nothing_to_complain_about() -> None:
+    env = gymnasium.make(CATCH, backend="fake", render_mode="rgb_array").unwrapped
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_env(env)
+    finally:
+        env.close()
 
 
 def test_gymnasium_makes_it_by_its_id() -> None:
@@ -161,7 +162,7 @@ def test_without_a_rate_steps_follow_the_frames(backend: FakeBackend) -> None:
     env.reset()
     infos = play(env, 30)
     fresh = sum(info["stats"]["vnc_updates"] > 0 for info in infos)
-    assert fresh >= 25
+    assert fresh >= 20
     env.close()
 
 

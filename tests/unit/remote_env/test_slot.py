@@ -126,6 +126,22 @@ def test_an_own_end_is_terminated_and_a_time_limit_truncated(remotes: FakeRemote
     assert timestep.info["reason"] == "time_limit"
 
 
+def test_an_end_that_the_remote_never_told_is_no_end_of_its_own(
+    slot: Slot, connection: FakeConnection
+) -> None:
+    connection.batches.append(batch(done=True, **{"env_status.artificial.done": True}))
+    timestep = slot.observe()
+    assert (timestep.terminated, timestep.truncated) == (False, True)
+
+
+def test_an_outcome_of_no_known_kind_counts_as_a_failure(
+    slot: Slot, connection: FakeConnection
+) -> None:
+    connection.batches.append(batch(done=True, outcome="exploded"))
+    timestep = slot.observe()
+    assert (timestep.truncated, timestep.outcome) == (True, Outcome.ENV_FAILURE)
+
+
 def test_after_its_end_an_episode_gives_nothing_more(
     slot: Slot, connection: FakeConnection
 ) -> None:
