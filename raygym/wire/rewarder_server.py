@@ -167,6 +167,7 @@ class RewarderServer:
     def running(self, *, now_s: float, requests: Sequence[Request] = ()) -> list[Send]:
         """The episode runs; answers those who asked for it."""
         self.env_state = "running"
+        described = self._describe_all(now_s)
         replies = [
             self._reply(
                 request,
@@ -178,7 +179,7 @@ class RewarderServer:
             for request in requests
             if request.connection in self._connections
         ]
-        return [*self._describe_all(now_s), *replies]
+        return [*described, *replies]
 
     def refuse(self, request: Request, reason: str, *, now_s: float) -> list[Send]:
         """Answers a request with an error."""
