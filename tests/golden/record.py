@@ -10,10 +10,7 @@ in raw encoding and compared with what was drawn, so neither relies on the decod
 from __future__ import annotations
 
 import gzip
-import select
-import struct
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +19,13 @@ import cv2
 import numpy as np
 
 from raygym.config import VncOptions
-from raygym.wire.rfb_client import RfbClient
+from tests.support.rfb_recorder import Recorder
 from tests.support.x11 import X11Canvas
 from tests.support.xvnc import Xvnc, running_xvnc
 
 DIRECTORY = Path(__file__).parent
 PASSWORD = "golden12"
 WIDTH_PX, HEIGHT_PX = 320, 240
-_QUIET_S = 0.25
-_DEADLINE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -132,61 +127,17 @@ SCENES: tuple[Callable[[Canvas], None], ...] = (
 )
 
 
-class Recorder:
-    """A connection that keeps all that it receives."""
-
-    def __init__(self, xvnc: Xvnc, options: VncOptions, *, is_old: bool = False) -> None:
-        self.client = RfbClient(password=PASSWORD, options=options)
-        self.received = bytearray()
-        self.socket = xvnc.connect()
-        self._is_old = is_old
-
-    def run(self, *, until_s: float) -> bool:
-        """Takes what comes in one read; False if there was nothing before ``until_s``."""
-        self.socket.sendall(self.client.data_to_send())
-        is_ready, _, _ = select.select([self.socket], [], [], max(0.0, until_s - time.monotonic()))
-        if not is_ready:
-            return False
-        data = self.socket.recv(1 << 16)
-        assert data, "Xvnc closed the connection"
-        if self._is_old and not self.received:
-            assert len(data) == 12
-            data = b"RFB 003.003\n"
-        self.received += data
-        self.client.receive_data(data)
-        self.socket.sendall(self.client.data_to_send())
-        return True
-
-    def settle(self) -> None:
-        """Runs until the whole screen has come and nothing follows."""
-        deadline_s = time.monotonic() + _DEADLINE_S
-        while not self.client.has_picture or self.client.is_updating:
-            assert self.run(until_s=deadline_s), "no picture in time"
-        while self.run(until_s=time.monotonic() + _QUIET_S):
-            assert time.monotonic() < deadline_s, "the screen does not come to rest"
-
-    def resize(self, width: int, height: int) -> None:
-        """Asks Xvnc for another screen size; waits until it is there."""
-        layout = struct.pack(">IHHHHI", 0, 0, 0, width, height, 0)
-        self.socket.sendall(struct.pack(">BxHHBx", 251, width, height, 1) + layout)
-        deadline_s = time.monotonic() + _DEADLINE_S
-        while (self.client.width, self.client.height) != (width, height):
-            assert self.run(until_s=deadline_s), "the screen was not resized in time"
-
-
 def _raw_screen(xvnc: Xvnc) -> np.ndarray:
-    recorder = Recorder(xvnc, VncOptions(encoding="raw"))
-    with recorder.socket:
+    with Recorder(xvnc, VncOptions(encoding="raw"), password=PASSWORD) as recorder:
         recorder.settle()
-        return recorder.client.framebuffer[..., :3].copy()
+        return recorder.screen.copy()
 
 
 def record(case: Case, directory: Path) -> tuple[bytes, np.ndarray]:
     """Returns the server's bytes and the last screen, uint8[H, W, 3]."""
     with running_xvnc(directory, password=PASSWORD, width=WIDTH_PX, height=HEIGHT_PX) as xvnc:
         canvas = Canvas(X11Canvas(xvnc.display))
-        recorder = Recorder(xvnc, case.options, is_old=case.is_old)
-        with recorder.socket:
+        with Recorder(xvnc, case.options, password=PASSWORD, is_old=case.is_old) as recorder:
             for number, scene in enumerate(SCENES):
                 if case.is_resized and number == 5:
                     recorder.resize(240, 180)
