@@ -135,12 +135,13 @@ class RewarderClient:
         """Bounds of the remote's clock minus ours, in seconds; None before a ping's answer.
 
         A reply sent at b, to a request sent at a, that came at c: the skew is within
-        b - c to b - a. The bounds are the means of those of the newest ten pings.
+        b - c to b - a. The bounds are what the newest ten pings agree on; where a clock was
+        set between them, those of the ping that was answered fastest.
         """
         if not self._skews:
             return None
-        low, high = zip(*self._skews, strict=True)
-        return sum(low) / len(low), sum(high) / len(high)
+        low, high = max(low for low, _ in self._skews), min(high for _, high in self._skews)
+        return (low, high) if low <= high else min(self._skews, key=lambda s: s[1] - s[0])
 
     def reset(self, env_id: str, *, seed: int | None, fps: float, now_s: float) -> str:
         """Returns the text that asks for a new episode; until the answer, nothing counts."""

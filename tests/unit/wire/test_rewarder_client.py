@@ -83,8 +83,19 @@ def test_pings_bound_the_skew_of_the_clocks(client):
         pong = _text(rewarder.PING_REPLY, parent_message_id=message_id, at=remote_s)
         assert client.receive(pong, now_s=came_s) == [Pong(pytest.approx(came_s - sent_s))]
     low, high = client.clock_skew_s
-    assert low == pytest.approx((999.8 + 999.9) / 2)
-    assert high == pytest.approx((1000.2 + 1000.1) / 2)
+    assert low == pytest.approx(999.9)
+    assert high == pytest.approx(1000.1)
+
+
+def test_where_a_clock_was_set_the_fastest_ping_counts(client):
+    for message_id, (sent_s, remote_s, came_s) in enumerate(
+        ((10.0, 1010.2, 10.4), (20.0, 20.1, 20.2))
+    ):
+        client.ping(now_s=sent_s)
+        client.receive(
+            _text(rewarder.PING_REPLY, parent_message_id=message_id, at=remote_s), now_s=came_s
+        )
+    assert client.clock_skew_s == pytest.approx((-0.1, 0.1))
 
 
 def test_rewards_count_from_the_answer_to_the_reset(client):
