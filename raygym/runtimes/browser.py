@@ -140,12 +140,13 @@ class Browser:
         if self._lost.done():
             return
         self._lost.set_result(loss)
-        for answer in (
+        waiting: list[asyncio.Future[Any]] = [
             *self._answers.values(),
             self._target_id,
             self._document,
             self._first_message,
-        ):
+        ]
+        for answer in waiting:
             if not answer.done():
                 answer.set_exception(BrowserError(f"{loss.reason}: {loss.detail}"))
                 answer.exception()  # whoever waits sees it; nobody has to

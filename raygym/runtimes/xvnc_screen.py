@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 15.0
 _PORT_ATTEMPTS = 10
+_UNIX_CONNECTED = "03"
+_TCP_ESTABLISHED = "01"
 _X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108  where every X client looks
 _ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  compared with, not bound
 
@@ -87,10 +89,10 @@ class XvncScreen:
         for attempt in range(_PORT_ATTEMPTS if may_retry else 1):
             port = (self._port or _free_port(self._host or "")) if self._host is not None else -1
             if await self._try_start(port):
+                self._bound_port = port
                 logger.info("xvnc.started display=%s port=%d", self._display_number, port)
                 if self._host is None:
                     return Endpoint(path=str(self._directory / "vnc.sock"))
-                self._bound_port = port
                 return Endpoint(host=self._host, port=port)
             logger.warning("xvnc.retry attempt=%d port=%d", attempt, port)
         raise RemoteFailedToStart(
@@ -107,16 +109,11 @@ class XvncScreen:
 
     def clients(self) -> int:
         """Returns how many VNC clients are connected, as the kernel counts them."""
+        if self._process is None or not self._process.is_running:
+            return 0
         if self._host is None:
-            path = str(self._directory / "vnc.sock")
-            rows = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()
-            # Connected sockets of the server carry its path too; the listening one has state 01.
-            return sum(row.split()[5] == "03" and row.endswith(path) for row in rows[1:])
-        return sum(
-            row.split()[3] == "01" and row.split()[1].endswith(f":{self._bound_port:04X}")
-            for table in ("tcp", "tcp6")
-            for row in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
-        )
+            return _connected_unix(str(self._directory / "vnc.sock"))
+        return _connected_tcp(self._bound_port)
 
     async def close(self) -> None:
         """Ends Xvnc and removes its files. May be called twice."""
@@ -209,6 +206,24 @@ def _x_cookie(cookie: bytes) -> bytes:
     fields = (b"", b"", b"MIT-MAGIC-COOKIE-1", cookie)
     packed = (struct.pack(">H", len(field)) + field for field in fields)
     return struct.pack(">H", family_wild) + b"".join(packed)
+
+
+def _connected_unix(path: str) -> int:
+    """Counts the accepted connections of a unix socket."""
+    lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    fields = (line.split(maxsplit=7) for line in lines if line.endswith(path))
+    return sum(row[-1] == path and row[5] == _UNIX_CONNECTED for row in fields)
+
+
+def _connected_tcp(port: int) -> int:
+    """Counts the connections whose local end is that port."""
+    count = 0
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            local_port = f":{port:04X}"
+            count += sum(r[1].endswith(local_port) and r[3] == _TCP_ESTABLISHED for r in rows)
+    return count
 
 
 def _address(host: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 PING_EVERY_S = 1.0
 """How often the page is asked whether it is there."""
-_SILENCE_MAX_S = 3.0
-_ANSWER_MAX_S = 2.0
+_SILENCE_MAX_S = 3.5
+_ANSWER_MAX_S = 3.0
 _BUSY_FACTOR = 5.0
 
 
@@ -28,9 +28,10 @@ class Watchdog:
         """Starts anew for an episode that runs from now on."""
         self._heard_s = now_s
         self._frame_s = None
+        self._frames = 0
 
     def heard(self, now_s: float, *, frames: int | None = None) -> None:
-        """Notes a message of the page, and the number of frames where it tells that."""
+        """Notes a message of the page, and the frames of this episode where it tells them."""
         self._heard_s = now_s
         if frames is not None and frames != self._frames:
             self._frames = frames

@@ -5,6 +5,7 @@
 const raygym = (() => {
   const BEAT_MS = 500;
   const OVERTIME_S = 0.5;
+  const SETTLING_FRAMES = 3;
   const PROBE_CODE = "Backquote";
   const KEYS = {
     space: [" ", "Space"], enter: ["Enter", "Enter"], return: ["Enter", "Enter"],
@@ -27,6 +28,7 @@ const raygym = (() => {
   }};
 
   const send = message => window.raygymReport(JSON.stringify(message));
+  const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
   const nextFrame = () => new Promise(resolve => requestAnimationFrame(resolve));
 
   async function until(isTrue) {
@@ -75,7 +77,7 @@ const raygym = (() => {
       [name, isLetter ? "Key" + name.toUpperCase() : isDigit ? "Digit" + name : name];
     for (const [type, waitMs] of [["keydown", 100], ["keyup", 300]]) {
       press(type, {key, code});
-      await new Promise(resolve => setTimeout(resolve, waitMs));
+      await pause(waitMs);
     }
   }
 
@@ -145,15 +147,20 @@ const raygym = (() => {
   // In the game's own time where it counts its frames, else in real time.
   function playedS() {
     const realS = (performance.now() - episode.startedAtMs) / 1000;
-    const ownS = (frames - episode.framesBefore) / game.fps;
+    const ownS = frames / game.fps;
     return ownS > 0 && realS < 1.5 * game.max_episode_s + 5 ? ownS : realS;
+  }
+
+  // A game that counts its frames sets the pace of the strip; others are followed at their rate.
+  function longestStillMs() {
+    const periodMs = 1000 / (game?.fps ?? 25);
+    if (frames > 0) return 1000;
+    return game?.score.source === "call" ? 1.6 * periodMs : periodMs - 8;
   }
 
   function onAnimationFrame(nowMs) {
     requestAnimationFrame(onAnimationFrame);
-    const periodMs = 1000 / (game?.fps ?? 25);
-    const isCalled = game?.score.source === "call";
-    if (performance.now() - lastPaintMs > (isCalled ? 1.6 * periodMs : periodMs - 8)) {
+    if (performance.now() - lastPaintMs > longestStillMs()) {
       paint();
       if (episode) scheduleReport();
     }
@@ -185,20 +192,29 @@ const raygym = (() => {
   async function load(next) {
     await until(() => window.RufflePlayer.newest);
     player?.remove();
-    show(next);
+    player = game = null;
     held.clear();
-    player = window.RufflePlayer.newest().createPlayer();
-    player.setAttribute("tabindex", "0");
-    document.getElementById("stage").replaceChildren(player);
-    if (next.score.source === "call") window[next.score.name] = onCall;
+    show(next);
+    const fresh = window.RufflePlayer.newest().createPlayer();
+    fresh.setAttribute("tabindex", "0");
+    document.getElementById("stage").replaceChildren(fresh);
+    listen(next.score);
     const isLoaded = new Promise(resolve =>
-      player.addEventListener("loadeddata", resolve, {once: true}));
-    await player.ruffle().load({url: next.swf, allowScriptAccess: true});
+      fresh.addEventListener("loadeddata", resolve, {once: true}));
+    await fresh.ruffle().load({url: next.swf, allowScriptAccess: true});
     await isLoaded;
-    if (next.reset) await until(() => typeof player[next.reset] === "function");
-    player.focus();
-    game = next;
+    // That the file has come does not mean that its first frames have run.
+    if (next.reset) await until(() => typeof fresh[next.reset] === "function");
+    else await pause(SETTLING_FRAMES * 1000 / next.fps);
+    player = fresh;
+    player.focus();  // not before: Ruffle notices only what happens once it has loaded
     for (const name of next.start_keys) await pressOnce(name);
+  }
+
+  function listen(score) {
+    if (score.source !== "call") return;
+    const path = score.name.split("."), last = path.pop();
+    path.reduce((place, name) => place[name] ??= {}, window)[last] = onCall;
   }
 
   async function play(next) {
@@ -210,8 +226,9 @@ const raygym = (() => {
     game = next;
     if (next.reset) player[next.reset](next.seed);
     player.focus();
-    episode = {id: next.episode, score: next.score.source === "call" ? 0 : null, reward: 0,
-               isOver: false, startedAtMs: performance.now(), framesBefore: frames};
+    frames = 0;
+    const score = next.score.source === "poll" ? ask(next.score.name, null) : 0;
+    episode = {id: next.episode, score, reward: 0, isOver: false, startedAtMs: performance.now()};
     return {took_ms: performance.now() - startedAtMs, is_reloaded: !isLoaded};
   }
 
