@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("sh", "dirname", "tr", "sed", "grep", "cat", "cksum", "cut", "ls", "env")
-NEEDED = ("Xvnc", "chromium", "setpriv", "python3", "npm", "haxe")
+NEEDED = ("Xvnc", "chromium", "setpriv", "python3", "npm", "haxe", "vncviewer")
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def test_missing_packages_are_named_before_anything_is_installed(system):
     done = system("setpriv", "python3", "apt-get", scripts={"apt-cache": "echo Package: chromium"})
     assert done.returncode == 0, done.stderr
     assert (
-        "will install Debian packages: tigervnc-standalone-server chromium npm haxe" in done.stdout
+        "will install Debian packages: "
+        "tigervnc-standalone-server chromium npm haxe tigervnc-viewer" in done.stdout
     )
 
 
