@@ -173,6 +173,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     lambda: check_package("ray", "ray", extra="train"),
     lambda: check_package("torch", "torch", extra="train"),
     lambda: check_package("tyro", "tyro", extra="train"),
+    lambda: check_package("rich", "rich", extra="train"),
+    lambda: check_package("tensorboard", "tensorboard", extra="train"),
     lambda: check_program("Xvnc", "tigervnc-standalone-server", version_flags=("-version",)),
     lambda: check_program("chromium", "chromium", variable="RAYGYM_CHROMIUM"),
     lambda: check_program("setpriv", "util-linux"),
