@@ -26,11 +26,10 @@ from urllib.parse import unquote
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import ConfigError
+from raygym.remote_env.sockets import UNIX_SOCKET_MAX_BYTES
 
 REMOTES_VARIABLE = "RAYGYM_REMOTES"
 DEFAULT_PASSWORD = "openai"  # noqa: S105  Universe's, for addresses that give none
-UNIX_SOCKET_MAX_BYTES = 107
-"""Longest path that Linux takes for a unix socket."""
 
 _EXAMPLE = "vnc://127.0.0.1:5900+15900"
 _HOST = re.compile(r"[-a-zA-Z0-9._]+")

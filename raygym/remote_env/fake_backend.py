@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import RemoteFailedToStart
+from raygym.remote_env.sockets import private_directory
 
 
 class InProcess(Protocol):
@@ -54,7 +54,7 @@ class FakeBackend:
             RemoteFailedToStart: Its host raised; the cause is chained.
         """
         remote_id = f"r-{secrets.token_hex(3)}"
-        directory = Path(tempfile.mkdtemp(prefix="raygym-"))
+        directory = private_directory()
         password = secrets.token_urlsafe(6)
         host = self._factory()
         try:

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -21,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raygym.core import Endpoint, Remote, Secret
-from raygym.errors import ConfigError, MissingDependency, RemoteFailedToStart
-from raygym.remote_env.address import UNIX_SOCKET_MAX_BYTES
+from raygym.errors import MissingDependency, RemoteFailedToStart
+from raygym.remote_env.sockets import private_directory
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +139,7 @@ class ProcessBackend:
             ender.join(self._stop_timeout_s + 10)
 
     def _spawn(self, runtime: str, remote_id: str) -> _Running:
-        directory = _private_directory()
+        directory = private_directory()
         read_end = write_end = -1
         try:
             read_end, write_end = os.pipe()
@@ -208,19 +207,6 @@ class ProcessBackend:
             remote_id=remote_id,
             log=log,
         )
-
-
-def _private_directory() -> Path:
-    """Makes a directory of mode 0700 whose path leaves room for a socket's name."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  mkdtemp makes it private
-        directory = Path(tempfile.mkdtemp(prefix="raygym-", dir=parent))
-        if len(os.fsencode(directory / "rewarder.sock")) <= UNIX_SOCKET_MAX_BYTES:
-            return directory
-        directory.rmdir()
-    raise ConfigError(
-        f"TMPDIR: {tempfile.gettempdir()} is too long for unix sockets "
-        f"({UNIX_SOCKET_MAX_BYTES} bytes in all), and so is /tmp; set TMPDIR to a shorter path"
-    )
 
 
 def _remote_from(ready: Path, runtime: str, remote_id: str) -> Remote:

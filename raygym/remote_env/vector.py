@@ -125,7 +125,7 @@ class RemoteVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
         if len(seeds) != self.num_envs:
             raise ConfigError(f"seed: expected {self.num_envs} seeds, got {len(seeds)}")
         for place in self._places:
-            place.join()
+            place.give_up_reset()
         for place, place_seed in zip(self._places, seeds, strict=True):
             place.begin_reset(place_seed, is_forever=False)
         for place in self._places:
@@ -235,6 +235,7 @@ class _Place:
 
     def begin_reset(self, seed: int | None, *, is_forever: bool) -> None:
         self._result = self.failure = self._fatal = None
+        self._stopping.clear()
         self._thread = threading.Thread(
             target=self._reset, args=(seed, is_forever), name="reset of a slot", daemon=True
         )
@@ -251,6 +252,17 @@ class _Place:
         assert self._result is not None  # noqa: S101  a thread leaves one or the other
         self.observation = self.slot.refresh()
         return self._result
+
+    def give_up_reset(self) -> None:
+        """Ends a reset that still runs, once its tries are over."""
+        self._stopping.set()
+        self.join()
+        if self._thread is not None and self._thread.is_alive():
+            raise RemoteFailedToStart(
+                f"{self.slot.config.client_id}: an earlier reset has not ended yet; "
+                "close this environment and make another"
+            )
+        self._thread = None
 
     def stop(self) -> None:
         self._stopping.set()

@@ -327,23 +327,6 @@ def test_an_environment_of_another_runtime_is_refused_by_the_remote(
         env.reset()
 
 
-def test_make_refuses_what_makes_no_sense() -> None:
-    for settings, part in [
-        ({"remotes": 2}, "make_vec"),
-        ({"remotes": "vnc://h+15900"}, "no screen"),
-        ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
-        ({"backend": "static"}, "needs addresses"),
-        ({"backend": "docker"}, "expected process, fake or static"),
-        ({"actions": "joystick"}, "expected discrete or events"),
-        ({"vnc_kwargs": {"encodng": "raw"}}, "known: encoding"),
-        ({"fps": 0}, "fps"),
-    ]:
-        with pytest.raises(ConfigError, match=part):
-            raygym.make(CATCH, **settings)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="unknown environment"):
-        raygym.make("test.Ctch-v0")
-
-
 def test_a_remote_of_its_own_process_is_played_and_leaves_nothing(make: Make) -> None:
     env = make(backend="process", start_timeout_s=30)
     observation, _info = env.reset(seed=2)

@@ -167,6 +167,18 @@ def test_a_missing_program_is_raised_by_the_step(
         step_for(env, 20)
 
 
+def test_a_reset_takes_over_slots_that_were_resetting(
+    env: RemoteVectorEnv, remotes: FakeRemotes
+) -> None:
+    env.reset()
+    remotes.start_errors.extend([failed("no memory")] * 3)
+    connection_of(env, remotes, 0).lost = "gone"
+    env.step([0, 0])
+    _, infos = env.reset(seed=9)
+    assert infos["outcome"].tolist() == ["ok", "ok"]
+    assert env.step([0, 0])[4]["running"].tolist() == [True, True]
+
+
 def test_one_deadline_paces_all(remotes: FakeRemotes) -> None:
     now_s = [50.0]
     pauses: list[float] = []

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+
+import raygym
+from raygym.core import Remote
+from raygym.environments import make_backend
+from raygym.errors import ConfigError
+from raygym.remote_env.static_backend import StaticBackend
+from tests.unit.remote_env.fakes import FakeRemotes
+
+CATCH = "test.Catch-v0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"remotes": 2}, "make_vec"),
+        ({"remotes": "vnc://h+15900"}, "has no screen"),
+        ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
+        ({"backend": "static"}, "needs addresses"),
+        ({"backend": "docker"}, "expected process, fake or static"),
+        ({"remotes": "vnc://h:5900+15900", "backend": FakeRemotes()}, "not both"),
+        ({"actions": "joystick"}, "expected discrete or events"),
+        ({"vnc_kwargs": {"encodng": "raw"}}, "known: encoding"),
+        ({"vnc_kwargs": {"encoding": "hextile"}}, "expected tight, zrle or raw"),
+        ({"fps": 0}, "fps"),
+        ({"render_mode": "human"}, "render_mode"),
+        ({"start_timeout_s": 0}, "start_timeout_s"),
+    ],
+)
+def test_make_refuses_what_makes_no_sense(settings: dict[str, object], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        raygym.make(CATCH, **settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_environment_is_told_with_those_that_are_known() -> None:
+    with pytest.raises(ConfigError, match=r"test\.Catch-v0"):
+        raygym.make("test.Ctch-v0")
+
+
+def test_making_starts_nothing() -> None:
+    backend = FakeRemotes()
+    env = raygym.make(CATCH, backend=backend)  # type: ignore[arg-type]
+    assert env.remotes_started == 0
+    env.close()
+    assert not backend.is_closed, "a Backend that was passed in belongs to the caller"
+
+
+def test_an_environment_has_the_spaces_and_the_rate_of_the_catalog() -> None:
+    env = raygym.make(CATCH, backend="fake")
+    assert env.observation_space.shape == (84, 84, 3)
+    assert env.action_space.n == 3
+    assert env.fps == 50
+    assert raygym.make(CATCH, backend="fake", fps=5).fps == 5
+
+
+def test_several_addresses_make_a_vector_of_as_many() -> None:
+    env = raygym.make_vec(CATCH, remotes="vnc://a:5900+15900,b:5900+15900", client_id="me")
+    assert env.num_envs == 2
+    assert env.observation_space.shape == (2, 84, 84, 3)
+    env.close()
+
+
+def test_the_variable_says_how_many_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYGYM_REMOTES", "3")
+    env = raygym.make_vec(CATCH, backend="fake")
+    assert env.num_envs == 3
+    env.close()
+
+
+def test_a_backend_is_made_by_its_name() -> None:
+    remote = Remote(id="a", runtime="", vnc=None, rewarder=None)
+    assert isinstance(make_backend("static", remotes=[remote]), StaticBackend)
+    with pytest.raises(ConfigError, match="expected process, fake or static"):
+        make_backend("cloud")  # type: ignore[arg-type]
+
+
+def test_every_environment_is_registered_once_and_without_wrappers_that_break_real_time() -> None:
+    spec = gymnasium.spec(CATCH)
+    raygym.register_all()
+    assert gymnasium.spec(CATCH) is spec
+    assert spec.disable_env_checker
+    assert spec.nondeterministic
+    assert spec.max_episode_steps is None
+    assert gymnasium.spec("flashgames.NeonRace-v0").kwargs["env_id"] == "flashgames.NeonRace-v0"
+
+
+def test_importing_raygym_does_not_import_what_drives_environments() -> None:
+    program = (
+        "import sys, raygym\n"
+        "print(sorted({'cv2', 'websockets', 'ray', 'torch'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_malformed_game_is_logged_at_import_and_raised_by_make(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "game.yaml").write_text("id: 5")
+    monkeypatch.setenv("RAYGYM_GAMES", str(tmp_path))
+    raygym.register_all()
+    assert "no environment is registered" in caplog.text
+    with pytest.raises(ConfigError, match=r"game\.yaml"):
+        raygym.make(CATCH)
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = raygym.nonsense
