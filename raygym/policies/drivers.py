@@ -24,8 +24,8 @@ NEON_LEFT, NEON_RIGHT, NEON_UP, NEON_UP_LEFT, NEON_UP_RIGHT, NEON_NITRO, NEON_ID
 )
 _NEON_SEGMENTS_A_FRAME = 1.6
 _NEON_HORIZON = 26
-_NEON_LANES = np.tile(np.linspace(-0.85, 0.85, 18), 2)
-_NEON_HAS_THROTTLE = np.repeat([1.0, 0.0], 18)
+_NEON_LANES = np.tile(np.linspace(-0.85, 0.85, 19), 2)
+_NEON_HAS_THROTTLE = np.repeat([1.0, 0.0], 19)
 
 
 def drive_neon_race(state: GameState) -> int:
@@ -49,23 +49,23 @@ def _neon_plans(state: GameState) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Plays every plan (a lane to head for, throttle or not) forward.
 
     Returns:
-        float64[36] costs and int64[36] first turns: -1 left, 0 none, 1 right.
+        float64[38] costs and int64[38] first turns: -1 left, 0 none, 1 right.
     """
     count = len(_NEON_LANES)
     lane, steer, speed = (np.full(count, float(state[key])) for key in ("lane", "steer", "speed"))
     place = np.zeros(count)
-    costs = 0.04 * np.abs(_NEON_LANES - lane)
+    costs = 0.04 * np.abs(_NEON_LANES - lane) + 0.03 * np.abs(_NEON_LANES)
     first_turn = np.zeros(count, np.int64)
     for frame in range(_NEON_HORIZON):
         authority = 0.058 * np.minimum(1, 0.25 * np.minimum(1, speed * 6) + 0.8 * speed)
-        error = _NEON_LANES - lane - 1.9 * steer * authority
+        pull = 0.0068 * _neon_bend(state, place) * speed * speed
+        error = _NEON_LANES - lane - 1.9 * steer * authority + 2.0 * pull
         turn = np.where(np.abs(error) > 0.045, np.sign(error), 0)
         if frame == 0:
             first_turn = turn.astype(np.int64)
         gain = 0.01875 * (1 - 0.96 * speed)
         speed = speed + np.where(_NEON_HAS_THROTTLE > 0, gain, -0.0094 - 0.003 * speed)
         steer = steer + (turn - steer) * 0.34
-        pull = 0.0068 * _neon_bend(state, place) * speed * speed
         lane = lane + steer * authority - pull
         before = place
         place = place + speed * _NEON_SEGMENTS_A_FRAME
@@ -83,14 +83,16 @@ def _neon_bend(state: GameState, place: FloatArray) -> FloatArray:
 
 
 def _neon_dangers(state: GameState, frame: int, place: FloatArray, lane: FloatArray) -> FloatArray:
-    """Cost of being at ``place`` and ``lane`` (float64[36]) in that many frames."""
+    """Cost of being at ``place`` and ``lane`` (float64[38]) in that many frames."""
     costs = 5.0 * np.clip(np.abs(lane) - 0.9, 0, None)
     if frame < state["ghost"]:
         return costs
     for index in range(3):
         moved = state[f"rival{index}_speed"] * _NEON_SEGMENTS_A_FRAME * (frame + 1)
         gap = state[f"rival{index}_gap"] + moved - place
-        aside = np.abs(lane - state[f"rival{index}_lane"])
+        drift = state[f"rival{index}_aim"] - state[f"rival{index}_lane"]
+        reach = 0.016 * (frame + 1)
+        aside = np.abs(lane - state[f"rival{index}_lane"] - max(-reach, min(reach, drift)))
         is_near = (gap > -1.5) & (gap < 1.9)
         costs += np.where(is_near, 30.0 * np.clip(0.52 - aside, 0, None), 0)
     return costs
@@ -153,7 +155,6 @@ def drive_dusk_drive(state: GameState) -> int:
         ]
     )
     count = len(_DUSK_FIRSTS)
-    rows = np.arange(count)
     reached = np.zeros(count, np.int64)
     costs = np.zeros(count)
     for frame in range(_DUSK_FIRST + _DUSK_SECOND):
@@ -167,9 +168,10 @@ def drive_dusk_drive(state: GameState) -> int:
         costs += _dusk_dangers(state, frame, place)
         costs += 0.04 * np.clip(_aside(place, route[reached], route[reached + 1]) - 34, 0, 40)
     to_go = route[reached + 1] - np.stack([cars.x, cars.y], axis=1)
-    gap = np.hypot(*to_go.T)
-    closing = (cars.vx * to_go[rows, 0] + cars.vy * to_go[rows, 1]) / np.maximum(gap, 1)
-    costs += gap - 80.0 * reached - 5.0 * closing
+    gap = np.maximum(1.0, np.hypot(*to_go.T))
+    closing = (cars.vx * to_go[:, 0] + cars.vy * to_go[:, 1]) / gap
+    facing = (np.cos(cars.heading) * to_go[:, 0] + np.sin(cars.heading) * to_go[:, 1]) / gap
+    costs += gap - 80.0 * reached - 5.0 * closing - 25.0 * facing
     return int(_DUSK_FIRSTS[int(np.argmin(costs))])
 
 
@@ -192,5 +194,5 @@ def _dusk_dangers(state: GameState, frame: int, place: FloatArray) -> Any:
         nose = np.array([np.cos(course), np.sin(course)])
         for end in (-9.0, 9.0):
             away = np.hypot(*(place - middle - nose * (step + end)).T)
-            costs = costs + 1.5 * np.clip(36 - away, 0, 20) * (1 - frame / 40)
+            costs = costs + 3.0 * np.clip(36 - away, 0, 20) * (1 - frame / 40)
     return costs

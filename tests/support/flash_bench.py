@@ -46,7 +46,8 @@ class FlashBench:
     Args:
         swf: The file to play.
         ruffle_dir: Folder of the Flash player's ``ruffle.js``.
-        size_px: Size of the page; a small one is cheaper to draw and changes no rule.
+        size_px: Size of the page.
+        is_drawing: False keeps the page's canvas empty, which is faster and changes no rule.
         timeout_s: Longest wait for one answer of the browser.
     """
 
@@ -55,7 +56,8 @@ class FlashBench:
         swf: Path,
         ruffle_dir: Path,
         *,
-        size_px: tuple[int, int] = (64, 48),
+        size_px: tuple[int, int] = (640, 480),
+        is_drawing: bool = True,
         timeout_s: float = 60.0,
     ) -> None:
         self._timeout_s = timeout_s
@@ -69,8 +71,9 @@ class FlashBench:
             prefix="flash-bench-", ignore_cleanup_errors=True
         )
         self._browser, self._to_browser, self._from_browser = self._launch(size_px)
+        query = "" if is_drawing else "?blind"
         try:
-            self._session = self._open_page(f"http://127.0.0.1:{self._server.server_port}/")
+            self._session = self._open_page(f"http://127.0.0.1:{self._server.server_port}/{query}")
         except BaseException:
             self.close()
             raise
@@ -218,7 +221,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        path = self._files.get(self.path)
+        path = self._files.get(self.path.partition("?")[0])
         if path is None and self.path.startswith("/ruffle/"):
             path = self._ruffle_dir / Path(self.path).name
         if path is None or not path.is_file():

@@ -99,7 +99,7 @@ class Dash extends Sprite {
 
   function finish(race:Race):Void {
     newsText.show("");
-    var rank = race.score > 1900 ? "S" : race.score > 1400 ? "A" : race.score > 900 ? "B" : race.score > 400 ? "C" : "D";
+    var rank = race.score > 2600 ? "S" : race.score > 1900 ? "A" : race.score > 1200 ? "B" : race.score > 500 ? "C" : "D";
     cardTexts[0].show("TIME UP");
     cardTexts[1].show("" + Std.int(race.score));
     cardTexts[2].show("OVERTAKES " + race.overtakes + "   SECTOR " + (1 + Std.int(race.distance / Track.SEGMENT / Track.SECTOR)));

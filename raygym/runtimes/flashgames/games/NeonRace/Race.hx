@@ -232,6 +232,7 @@ class Race {
       var rival = ahead[i];
       Reflect.setField(facts, 'rival${i}_gap', rival == null ? 999 : (rival.distance - nose) / Track.SEGMENT);
       Reflect.setField(facts, 'rival${i}_lane', rival == null ? 0 : rival.lane);
+      Reflect.setField(facts, 'rival${i}_aim', rival == null ? 0 : rival.target);
       Reflect.setField(facts, 'rival${i}_speed', rival == null ? 0 : rival.speed / CRUISE);
     }
     var pickup = nextPickup < pickups.length ? pickups[nextPickup] : null;
