@@ -48,9 +48,10 @@ class Framebuffer:
             cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA, dst=self.pixels[y : y + height, x : x + width])
 
 
-def palette_words(colours: UInt8Array) -> Words:
-    """Turns colours uint8[N, 3] into uint32[N] as the framebuffer holds them."""
-    padded = np.zeros((len(colours), 4), np.uint8)
-    padded[:, :3] = colours
-    words: Words = padded.view("<u4")[:, 0]
-    return words
+def palette_words(colours: bytes | memoryview) -> Words:
+    """Turns colours of three bytes into uint32[N] as the framebuffer holds them."""
+    padded = bytearray(len(colours) // 3 * 4)
+    padded[0::4] = colours[0::3]
+    padded[1::4] = colours[1::3]
+    padded[2::4] = colours[2::3]
+    return np.frombuffer(padded, "<u4")

@@ -18,15 +18,20 @@ class ReceiveBuffer:
     ``wait_for(count)``, which also lets go of the caller's memory.
     """
 
-    __slots__ = ("_kept", "_view", "available", "taken_bytes")
+    __slots__ = ("_kept", "_position", "_taken_before_bytes", "_view", "available")
 
     def __init__(self) -> None:
         self._view = _EMPTY
+        self._position = 0
         self._kept = bytearray()
+        self._taken_before_bytes = 0
         self.available = 0
         """Bytes that can be taken without waiting."""
-        self.taken_bytes = 0
+
+    @property
+    def taken_bytes(self) -> int:
         """Bytes taken in all."""
+        return self._taken_before_bytes + self._position
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Adds bytes; ``data`` must not change until ``wait_for`` has returned False."""
@@ -49,29 +54,36 @@ class ReceiveBuffer:
 
     def take(self, count: int) -> memoryview:
         """Takes ``count`` of the available bytes; drop the view before the next wait."""
-        taken = self._view[:count]
-        self._view = self._view[count:]
+        position = self._position
+        self._position = end = position + count
         self.available -= count
-        self.taken_bytes += count
-        return taken
+        return self._view[position:end]
 
     def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
         """Takes one record of fixed size."""
-        return layout.unpack(self.take(layout.size))
+        position = self._position
+        self._position = position + layout.size
+        self.available -= layout.size
+        return layout.unpack_from(self._view, position)
 
     def take_byte(self) -> int:
         """Takes one byte as a number."""
-        return self.take(1)[0]
+        position = self._position
+        self._position = position + 1
+        self.available -= 1
+        return self._view[position]
 
     def take_rest(self) -> bytes:
         """Takes everything that is there."""
         self._keep()
         rest, self._kept = bytes(self._kept), bytearray()
-        self.taken_bytes += len(rest)
+        self._taken_before_bytes += len(rest)
         return rest
 
     def _keep(self) -> None:
         if self.available:
-            self._kept += self._view
+            self._kept += self._view[self._position :]
         self._view = _EMPTY
+        self._taken_before_bytes += self._position
+        self._position = 0
         self.available = 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from raygym.core import UInt8Array
 from raygym.errors import RemoteProtocolError
-from raygym.wire.framebuffer import Framebuffer, palette_words
+from raygym.wire.framebuffer import Framebuffer, Words, palette_words
 from raygym.wire.inflate import InflateStream
 from raygym.wire.jpeg import paint_jpeg
 from raygym.wire.receive_buffer import ReceiveBuffer
@@ -19,6 +19,8 @@ MIN_COMPRESSED_BYTES = 12
 _FILL, _JPEG = 8, 9
 _COPY, _PALETTE, _GRADIENT = 0, 1, 2
 _EXPLICIT_FILTER = 4
+# From about this size on, a table of eight pixels for each byte pays.
+_MANY_BYTES = 1024
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 
 
@@ -134,20 +136,26 @@ def _paint(
     if filter_id == _GRADIENT:
         framebuffer.paint_rgb(x, y, undo_gradient(values.reshape(height, width, 3)))
         return
+    palette = palette_words(colours)
     target = framebuffer.words[y : y + height, x : x + width]
-    palette = palette_words(np.frombuffer(colours, np.uint8).reshape(-1, 3))
     if len(palette) <= 2:
-        # One colour only: both values of a bit mean it.
-        eight_pixels = palette[_BITS if len(palette) == 2 else np.zeros_like(_BITS)]
-        expanded = np.take(eight_pixels, values.reshape(height, -1), axis=0)
-        target[:] = expanded.reshape(height, -1)[:, :width]
+        target[:] = _two_colours(palette, values.reshape(height, -1))[:, :width]
         return
-    if int(values.max()) >= len(palette):
+    try:
+        target[:] = palette.take(values).reshape(height, width)
+    except IndexError:
         raise RemoteProtocolError(
             f"RFB Tight: colour {values.max()} of a palette of {len(palette)}; the stream is "
             "damaged"
-        )
-    target[:] = np.take(palette, values.reshape(height, width))
+        ) from None
+
+
+def _two_colours(palette: Words, packed: UInt8Array) -> Words:
+    """Expands bits uint8[H, N] to pixels uint32[H, 8 N]; a lone colour is both."""
+    if packed.size < _MANY_BYTES:
+        return palette.take(np.unpackbits(packed, axis=1), mode="clip")
+    eight_pixels = palette.take(_BITS, mode="clip")
+    return eight_pixels.take(packed, axis=0).reshape(len(packed), -1)
 
 
 def undo_gradient(differences: UInt8Array) -> UInt8Array:

@@ -21,6 +21,15 @@ _PLAIN_RLE = 128
 _FIRST_PALETTE_RLE = 130
 
 
+def _unpacked(bits: int) -> UInt8Array:
+    """Returns the numbers of so many bits that each byte holds, uint8[256, 8 / bits]."""
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    return np.arange(256, dtype=np.uint8)[:, None] >> shifts & np.uint8((1 << bits) - 1)
+
+
+_UNPACKED = {bits: _unpacked(bits) for bits in (1, 2, 4)}
+
+
 def _refused(reason: str) -> RemoteProtocolError:
     return RemoteProtocolError(f"RFB ZRLE: {reason}; the stream is damaged")
 
@@ -57,10 +66,11 @@ class ZrleDecoder:
         if buffer.available < length:
             yield length
         tile_data = _TileData(self._stream.inflate_up_to(buffer.take(length), limit))
-        words = framebuffer.words[y : y + height, x : x + width]
-        for top in range(0, height, TILE_PX):
-            for left in range(0, width, TILE_PX):
-                _tile(tile_data, words[top : top + TILE_PX, left : left + TILE_PX])
+        for top in range(y, y + height, TILE_PX):
+            tile_height = min(TILE_PX, y + height - top)
+            for left in range(x, x + width, TILE_PX):
+                tile_width = min(TILE_PX, x + width - left)
+                _tile(tile_data, framebuffer, left, top, tile_width, tile_height)
         tile_data.check_end()
 
 
@@ -87,18 +97,25 @@ class _TileData:
         return taken
 
     def palette(self, count: int) -> Words:
-        return palette_words(self.array(count * _CPIXEL_BYTES).reshape(count, _CPIXEL_BYTES))
+        begin = self.position
+        self.position = end = begin + count * _CPIXEL_BYTES
+        if end > len(self.plain):
+            raise _refused("a tile is cut short")
+        return palette_words(self.plain[begin:end])
 
     def check_end(self) -> None:
         if self.position != len(self.plain):
             raise _refused(f"{len(self.plain) - self.position} bytes follow the last tile")
 
 
-def _tile(data: _TileData, target: Words) -> None:
-    height, width = target.shape
+def _tile(
+    data: _TileData, framebuffer: Framebuffer, x: int, y: int, width: int, height: int
+) -> None:
+    target = framebuffer.words[y : y + height, x : x + width]
     kind = data.byte()
     if kind == 0:
-        target[:] = data.palette(height * width).reshape(height, width)
+        rgb = data.array(height * width * _CPIXEL_BYTES)
+        framebuffer.paint_rgb(x, y, rgb.reshape(height, width, _CPIXEL_BYTES))
     elif kind == 1:
         target[:] = data.palette(1)[0]
     elif kind <= 16:
@@ -116,12 +133,12 @@ def _packed_palette(data: _TileData, target: Words, count: int) -> None:
     palette = data.palette(count)
     bits = 1 if count == 2 else 2 if count <= 4 else 4
     row_bytes = (width * bits + 7) // 8
-    packed = data.array(row_bytes * height).reshape(height, row_bytes, 1)
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    indices = (packed >> shifts & (1 << bits) - 1).reshape(height, -1)[:, :width]
-    if int(indices.max()) >= count:
-        raise _refused(f"colour {indices.max()} of a palette of {count}")
-    target[:] = np.take(palette, indices)
+    packed = data.array(row_bytes * height).reshape(height, row_bytes)
+    indices = _UNPACKED[bits].take(packed, axis=0).reshape(height, -1)[:, :width]
+    try:
+        target[:] = palette.take(indices)
+    except IndexError:
+        raise _refused(f"colour {indices.max()} of a palette of {count}") from None
 
 
 def _run_length(plain: bytes, position: int) -> tuple[int, int]:

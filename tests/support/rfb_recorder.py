@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from raygym.config import VncOptions
-from raygym.wire.rfb_client import RfbClient
+from raygym.wire.rfb_client import RfbClient, ScreenUpdated
 from tests.support.xvnc import Xvnc
 
 QUIET_S = 0.25
@@ -37,6 +37,7 @@ class Recorder:
     ) -> None:
         self.client = RfbClient(password=password, options=options or VncOptions())
         self.received = bytearray()
+        self.updates = 0
         self._socket = xvnc.connect(timeout_s=DEADLINE_S)
         self._is_old = is_old
 
@@ -68,7 +69,8 @@ class Recorder:
             assert len(data) == 12
             data = b"RFB 003.003\n"
         self.received += data
-        self.client.receive_data(data)
+        events = self.client.receive_data(data)
+        self.updates += sum(isinstance(event, ScreenUpdated) for event in events)
         self.send()
         return True
 
