@@ -21,7 +21,7 @@ check:  ## Format, lint, types, import rules and unit tests, in under two minute
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-cache
 	@$(PYTHON) -m pytest -q tests/unit
 
 bench:  ## Prints the benchmarks of docs/benchmarks.md
