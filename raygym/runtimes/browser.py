@@ -56,7 +56,10 @@ _FLAGS = (
     "--disable-quic",
     "--disable-sync",
     "--disable-breakpad",
-    "--disable-features=Translate,MediaRouter,OptimizationHints,DialMediaRouteProvider",
+    "--disable-features=Translate,MediaRouter,OptimizationHints,DialMediaRouteProvider,"
+    # Processes that one still page has no use for.
+    "AudioServiceOutOfProcess,SpareRendererForSitePerProcess,PreloadTopChromeWebUI",
+    "--in-process-gpu",
     # The screen is the only one who looks: nothing may be slowed down as unseen.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",

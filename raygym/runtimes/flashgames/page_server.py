@@ -73,9 +73,9 @@ class PageServer:
             return None
         try:
             file = (folder / path).resolve()
+            return file if file.is_relative_to(folder) and file.is_file() else None
         except (OSError, ValueError):
             return None
-        return file if file.is_relative_to(folder) and file.is_file() else None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

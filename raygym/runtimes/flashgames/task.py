@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -33,6 +33,30 @@ SEED_MAX = 2**31 - 1
 
 _PLAY_TIMEOUT_S = 30.0
 _RESET_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the page says of one frame of a game."""
+
+    episode: int
+    at_s: float
+    reward: float
+    is_over: bool
+    is_time_up: bool
+    state: Any
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any]) -> _Frame:
+        """Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            episode=int(message["episode"]),
+            at_s=float(message["at_s"]),
+            reward=float(message["reward"]),
+            is_over=bool(message["is_over"]),
+            is_time_up=bool(message["is_time_up"]),
+            state=message["state"],
+        )
 
 
 class FlashTask:
@@ -78,7 +102,7 @@ class FlashTask:
         self._lock = asyncio.Lock()
         self._episode = 0
         self._is_running = False
-        self._early_messages: list[dict[str, Any]] = []
+        self._early_frames: list[_Frame] = []
         self._first_info: dict[str, Any] = {}
 
     @property
@@ -140,6 +164,7 @@ class FlashTask:
             await self._start_browser()
         assert self._browser is not None  # noqa: S101  started above
         self._episode += 1
+        self._early_frames = []
         order = self._order(game, seed)
         said = await self._browser.evaluate(
             f"raygym.play({json.dumps(order)})", timeout_s=_PLAY_TIMEOUT_S
@@ -180,36 +205,42 @@ class FlashTask:
             return
         self._is_running = True
         self._watchdog.begin_episode(time.monotonic())
-        messages, self._early_messages = self._early_messages, []
-        for message in messages:
-            self._report(message)
+        frames, self._early_frames = self._early_frames, []
+        for frame in frames:
+            if self._is_running:
+                self._report(frame)
 
     def _receive(self, text: str) -> None:
-        """Takes a message of the page."""
-        message = json.loads(text)
-        self._watchdog.heard(time.monotonic(), frames=message.get("frames"))
-        if message["kind"] != "frame" or message["episode"] != self._episode:
+        """Takes a message of the page; what makes no sense is dropped, as a game can send it."""
+        try:
+            message = json.loads(text)
+            self._watchdog.heard(time.monotonic(), frames=message.get("frames"))
+            frame = _Frame.read(message) if message["kind"] == "frame" else None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            logger.warning("page.nonsense error=%r message=%.80s", error, text)
+            return
+        if frame is None or frame.episode != self._episode:
             return
         if self._is_running:
-            self._report(message)
+            self._report(frame)
         else:
-            self._early_messages.append(message)
+            self._early_frames.append(frame)
 
-    def _report(self, message: Mapping[str, Any]) -> None:
+    def _report(self, frame: _Frame) -> None:
         """Passes on what one frame of the game brought."""
         info, self._first_info = self._first_info, {}
-        reward = float(message["reward"])
-        if message["state"] is not None:
-            info["game_state"] = message["state"]
-        if reward:
-            info["rewarder.lag.observation.timestamp"] = message["at_s"]
-        if message["is_time_up"]:
+        if frame.state is not None:
+            info["game_state"] = frame.state
+        if frame.reward:
+            info["rewarder.lag.observation.timestamp"] = frame.at_s
+        if frame.is_time_up:
             info |= {"truncated": True, "reason": "time_limit"}
-        is_done = bool(message["is_over"] or message["is_time_up"])
+        is_done = frame.is_over or frame.is_time_up
         if is_done:
             self._is_running = False
+            self._episode += 1  # what else comes of it belongs to no episode
         if (info or is_done) and self._reports is not None:
-            self._reports.reward(reward, done=is_done, info=info)
+            self._reports.reward(frame.reward, done=is_done, info=info)
 
     async def _start_browser(self) -> None:
         started_s = time.monotonic()

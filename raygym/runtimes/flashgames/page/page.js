@@ -6,7 +6,11 @@ const raygym = (() => {
   const BEAT_MS = 500;
   const OVERTIME_S = 0.5;
   const SETTLING_FRAMES = 3;
+  const SOUND_LATENCY_S = 0.3;
   const PROBE_CODE = "Backquote";
+  // SWF 6, 1x1 px, one frame of nothing.
+  const EMPTY_SWF = Uint8Array.of(
+    70, 87, 83, 6, 20, 0, 0, 0, 48, 10, 0, 160, 0, 25, 1, 0, 64, 0, 0, 0);
   const KEYS = {
     space: [" ", "Space"], enter: ["Enter", "Enter"], return: ["Enter", "Enter"],
     esc: ["Escape", "Escape"], tab: ["Tab", "Tab"], shift: ["Shift", "ShiftLeft"],
@@ -18,7 +22,7 @@ const raygym = (() => {
 
   const held = new Map();   // keys that the game believes are down: identity -> event fields
   let game = null, player = null, episode = null;
-  let frames = 0, lastPaintMs = 0, lastBeatMs = -BEAT_MS, isReportDue = false;
+  let isWarm = null, frames = 0, lastPaintMs = 0, lastBeatMs = -BEAT_MS, isReportDue = false;
 
   window.RufflePlayer = {config: {
     publicPath: "../ruffle/", autoplay: "on", unmuteOverlay: "hidden", splashScreen: false,
@@ -26,6 +30,14 @@ const raygym = (() => {
     preferredRenderer: "canvas", quality: "high", letterbox: "off", logLevel: "error",
     warnOnUnsupportedContent: false, openUrlMode: "deny", polyfills: false,
   }};
+
+  // Nobody listens and nobody plugs in a gamepad: long sound buffers and no polling cost least.
+  window.AudioContext = class extends window.AudioContext {
+    constructor(options) {
+      super({...options, latencyHint: SOUND_LATENCY_S});
+    }
+  };
+  navigator.getGamepads = () => [];
 
   const send = message => window.raygymReport(JSON.stringify(message));
   const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
@@ -189,8 +201,16 @@ const raygym = (() => {
     panel.hidden = next.width > 860 || next.keys.length === 0;
   }
 
-  async function load(next) {
+  // Loads the player itself, with an empty file, before anybody asks for a game.
+  async function warmUp() {
     await until(() => window.RufflePlayer.newest);
+    const idle = window.RufflePlayer.newest().createPlayer();
+    document.getElementById("stage").append(idle);
+    await idle.ruffle().load({data: EMPTY_SWF}).catch(() => {});
+  }
+
+  async function load(next) {
+    await isWarm;
     player?.remove();
     player = game = null;
     held.clear();
@@ -235,6 +255,7 @@ const raygym = (() => {
   addEventListener("DOMContentLoaded", () => {
     clockStrip.open(document.getElementById("strip"));
     watchInput();
+    isWarm = warmUp();
     requestAnimationFrame(onAnimationFrame);
   });
 
