@@ -69,6 +69,9 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would run its workers, and so the remotes that they start, behind everything else on
+    # the machine; a game in real time cannot wait.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray's workers inherit these; each is one of many on the same cores.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
