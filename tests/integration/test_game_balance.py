@@ -15,7 +15,7 @@ from tests.support.flash_bench import FlashBench
 
 ENV_IDS = ["flashgames.DuskDrive-v0", "flashgames.NeonRace-v0"]
 FRAMES_A_DECISION = 2
-SCRIPTED_SEEDS = (0, 1)
+SCRIPTED_SEEDS = (0,)
 RANDOM_SEEDS = (0, 1)
 
 
@@ -37,9 +37,17 @@ class Player:
         return self.bench.play(plan, FRAMES_A_DECISION)
 
     def hold(self, action: int, seed: int) -> float:
-        """Returns the final score of holding one action down."""
+        """Returns the final score of holding one action down.
+
+        An episode whose car stands still after three seconds of that is not played on.
+        """
+        keys = self.spec.actions[action]
         self.bench.reset(seed)
-        return self.bench.play([self.spec.actions[action]] * (self.decisions // 2 + 1), 5)[-1]
+        self.bench.play([keys] * 15, 5)
+        report = self.bench.step(keys, 1)
+        if report["state"]["speed"] == 0:
+            return report["score"]
+        return self.bench.play([keys] * (self.decisions // 2), 5)[-1]
 
     def drive(self, seed: int) -> list[float]:
         """Returns the score after each decision of the scripted driver."""
@@ -106,7 +114,8 @@ def test_the_same_seed_and_keys_give_the_same_scores_and_another_seed_others(pla
 
 
 def test_after_the_end_the_game_stands_still_until_the_next_reset(player):
-    player.hold(len(player.spec.actions) - 1, seed=0)
+    player.bench.reset(0)
+    player.bench.play([[]] * (player.decisions // 2 + 1), 5)
     ended = player.bench.step([], 1)
     assert ended["over"]
     assert player.bench.step(["ArrowUp"], 10) == ended
