@@ -26,7 +26,7 @@ from urllib.parse import unquote
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import ConfigError
-from raygym.remote_env.sockets import UNIX_SOCKET_MAX_BYTES
+from raygym.remote_env.private_directory import UNIX_SOCKET_MAX_BYTES
 
 REMOTES_VARIABLE = "RAYGYM_REMOTES"
 DEFAULT_PASSWORD = "openai"  # noqa: S105  Universe's, for addresses that give none

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Protocol
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import RemoteFailedToStart
-from raygym.remote_env.sockets import private_directory
+from raygym.remote_env.private_directory import make_private_directory, remove
 
 
 class InProcess(Protocol):
@@ -54,14 +53,14 @@ class FakeBackend:
             RemoteFailedToStart: Its host raised; the cause is chained.
         """
         remote_id = f"r-{secrets.token_hex(3)}"
-        directory = private_directory()
+        directory = make_private_directory()
         password = secrets.token_urlsafe(6)
         host = self._factory()
         try:
             host.start(runtime, directory, password)
         except Exception as error:
             host.stop()
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory)
             raise RemoteFailedToStart(
                 f"{remote_id} ({runtime}) for {client_id} did not start in this process: {error}",
                 remote_id=remote_id,
@@ -95,7 +94,7 @@ class FakeBackend:
             hosted = self._hosted.pop(remote_id, None)
         if hosted is not None:
             hosted.host.stop()
-            shutil.rmtree(hosted.directory, ignore_errors=True)
+            remove(hosted.directory)
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns an empty string: it logs where this process logs."""

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import MissingDependency, RemoteFailedToStart
-from raygym.remote_env.sockets import private_directory
+from raygym.remote_env.private_directory import claim, make_private_directory, remove, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +36,7 @@ class _Running:
     directory: Path
     process: subprocess.Popen[bytes]
     lifeline: int
+    claim: int
 
 
 class ProcessBackend:
@@ -69,6 +69,7 @@ class ProcessBackend:
         self._owner_pid = os.getpid()
         self._is_closed = False
         atexit.register(self.close)
+        sweep()
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
         """Starts a Remote and returns once it listens.
@@ -103,10 +104,10 @@ class ProcessBackend:
             running = self._running.pop(remote_id, None)
         if running is None:
             return
-        with contextlib.suppress(OSError):
-            os.close(running.lifeline)
+        os.close(running.lifeline)
         _end(running.process, self._stop_timeout_s)
-        shutil.rmtree(running.directory, ignore_errors=True)
+        remove(running.directory)
+        os.close(running.claim)
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's log, or an empty string if there is none."""
@@ -139,36 +140,19 @@ class ProcessBackend:
             ender.join(self._stop_timeout_s + 10)
 
     def _spawn(self, runtime: str, remote_id: str) -> _Running:
-        directory = private_directory()
-        read_end = write_end = -1
-        try:
+        directory = make_private_directory()
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(remove, directory)
+            claimed = claim(directory)
+            on_error.callback(os.close, claimed)
             read_end, write_end = os.pipe()
-            with (directory / "remote.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [
-                        *self._command,
-                        runtime,
-                        "--directory",
-                        str(directory),
-                        "--lifeline-fd",
-                        str(read_end),
-                        *self._arguments,
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(read_end,),
-                    start_new_session=True,
-                )
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            if write_end >= 0:
-                os.close(write_end)
-            raise
-        finally:
-            if read_end >= 0:
+            on_error.callback(os.close, write_end)
+            try:
+                process = self._run(runtime, directory, read_end)
+            finally:
                 os.close(read_end)
-        running = _Running(None, directory, process, write_end)
+            on_error.pop_all()
+        running = _Running(None, directory, process, write_end, claimed)
         with self._lock:
             self._running[remote_id] = running
             is_closed = self._is_closed
@@ -176,6 +160,18 @@ class ProcessBackend:
             self.remove(remote_id)
             raise RemoteFailedToStart(f"{remote_id} ({runtime}): its backend is closed")
         return running
+
+    def _run(self, runtime: str, directory: Path, read_end: int) -> subprocess.Popen[bytes]:
+        given = ["--directory", str(directory), "--lifeline-fd", str(read_end)]
+        with (directory / "remote.log").open("wb") as log:
+            return subprocess.Popen(
+                [*self._command, runtime, *given, *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(read_end,),
+                start_new_session=True,
+            )
 
     def _await_ready(self, running: _Running, runtime: str, remote_id: str) -> Remote:
         ready = running.directory / "ready.json"

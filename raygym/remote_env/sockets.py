@@ -1,37 +1,14 @@
-"""Connecting to Endpoints, and where unix sockets may lie."""
+"""Connecting to Endpoints."""
 
 from __future__ import annotations
 
-import os
 import socket
-import tempfile
 import time
-from pathlib import Path
 
 from raygym.core import Endpoint
-from raygym.errors import ConfigError, RemoteUnreachable
-
-UNIX_SOCKET_MAX_BYTES = 107
-"""Longest path that Linux takes for a unix socket."""
+from raygym.errors import RemoteUnreachable
 
 _RETRY_S = 0.05
-
-
-def private_directory() -> Path:
-    """Makes a directory of mode 0700 whose path leaves room for a Remote's sockets.
-
-    Raises:
-        ConfigError: The temporary directory's path is too long, and so is /tmp's.
-    """
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  mkdtemp makes it private
-        directory = Path(tempfile.mkdtemp(prefix="raygym-", dir=parent))
-        if len(os.fsencode(directory / "rewarder.sock")) <= UNIX_SOCKET_MAX_BYTES:
-            return directory
-        directory.rmdir()
-    raise ConfigError(
-        f"TMPDIR: {tempfile.gettempdir()} is too long for unix sockets "
-        f"({UNIX_SOCKET_MAX_BYTES} bytes in all), and so is /tmp; set TMPDIR to a shorter path"
-    )
 
 
 def connect(endpoint: Endpoint, deadline_s: float) -> socket.socket:

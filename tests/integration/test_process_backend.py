@@ -142,7 +142,11 @@ def test_a_killed_owner_takes_its_remotes_along(private_tmp: Path) -> None:
         "sys.stdin.read()\n"
     )
     owner = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(private_tmp)},
     )
     assert owner.stdin is not None
     assert owner.stdout is not None
@@ -150,6 +154,17 @@ def test_a_killed_owner_takes_its_remotes_along(private_tmp: Path) -> None:
     owner.kill()
     owner.communicate()
     assert ends(pid)
+    assert len(list(private_tmp.iterdir())) == 1
+    ProcessBackend().close()
+    assert list(private_tmp.iterdir()) == []
+
+
+def test_a_new_backend_leaves_the_directories_of_the_living_alone(
+    make: Callable[..., ProcessBackend],
+) -> None:
+    remote = make().start("stub", client_id="c")
+    make()
+    assert accepts(remote.vnc)
 
 
 def test_remotes_end_with_the_interpreter(private_tmp: Path) -> None:
