@@ -23,6 +23,8 @@ from raygym.errors import MissingDependency
 logger = logging.getLogger(__name__)
 
 _FIRST_HIGH_FD = 32
+# Whoever dies before setpriv has asked to be told leaves another parent behind.
+_GUARD = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 _KILL_WAIT_S = 5.0
 
 
@@ -104,6 +106,7 @@ def spawn(
     Raises:
         MissingDependency: The program, or ``setpriv``, is absent.
     """
+    owner = str(os.getpid())
     setpriv = find_program("setpriv", package="util-linux")
     # Copies above every number wanted, so that no dup2 overwrites a source of another.
     wanted = {0: _open_null(), 1: os.dup(2), **(fds or {})}
@@ -114,9 +117,12 @@ def spawn(
     try:
         pid = os.posix_spawn(
             setpriv,
-            [setpriv, "--pdeathsig", on_owner_death, "--", *command],
+            [setpriv, "--pdeathsig", on_owner_death, "--", "sh", "-c", _GUARD, owner, *command],
             dict(environment),
-            file_actions=[(os.POSIX_SPAWN_DUP2, source, to) for to, source in high.items()],
+            file_actions=[
+                *((os.POSIX_SPAWN_DUP2, source, to) for to, source in high.items()),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() if fd not in {2, *high}),
+            ],
             setsid=True,
             setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
@@ -129,6 +135,16 @@ def spawn(
 
 def _open_null() -> int:
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _inheritable() -> list[int]:
+    """Returns our descriptors that a child would get without being asked."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them is closed by now
+            if os.get_inheritable(int(entry.name)):
+                found.append(int(entry.name))
+    return found
 
 
 def find_program(name: str, *, package: str) -> str:
