@@ -31,7 +31,7 @@ TIMING_STRIP_PX = (18, 752)
 SEED_MAX = 2**31 - 1
 """Games take seeds as 32-bit signed numbers; larger ones are folded into that."""
 
-_PLAY_TIMEOUT_S = 30.0
+_PLAY_TIMEOUT_S = 25.0
 _RESET_ATTEMPTS = 2
 
 
@@ -166,9 +166,13 @@ class FlashTask:
         self._episode += 1
         self._early_frames = []
         order = self._order(game, seed)
-        said = await self._browser.evaluate(
-            f"raygym.play({json.dumps(order)})", timeout_s=_PLAY_TIMEOUT_S
-        )
+        try:
+            said = await self._browser.evaluate(
+                f"raygym.play({json.dumps(order)})", timeout_s=_PLAY_TIMEOUT_S
+            )
+        except asyncio.CancelledError:
+            self._browser.give_up(BrowserLoss("browser_hung", "a reset was given up"))
+            raise
         self._first_info = {"seed": seed} if game.reset else {}
         # What the page reports is passed on once the caller knows that the episode runs.
         asyncio.get_running_loop().call_soon(self._open_episode, self._episode)
@@ -250,7 +254,11 @@ class FlashTask:
             size_px=self._screen_px,
             on_message=self._receive,
         )
-        await browser.start(self._server.url("page/play.html"))
+        try:
+            await browser.start(self._server.url("page/play.html"))
+        except BaseException:
+            browser.give_up(BrowserLoss("browser_hung", "it did not start"))
+            raise
         self._watchdog = Watchdog(time.monotonic())
         self._watching = asyncio.create_task(self._watch(browser))
         logger.info(

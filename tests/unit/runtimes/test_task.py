@@ -24,6 +24,7 @@ class FakeBrowser:
 
     made: list[FakeBrowser]
     failures: int
+    is_unable_to_start = False
 
     def __init__(self, directory, *, environment, size_px, on_message) -> None:
         self.on_message: Callable[[str], None] = on_message
@@ -39,12 +40,15 @@ class FakeBrowser:
         return self._lost.result() if self._lost.done() else None
 
     async def start(self, url: str) -> None:
-        self.url = url
+        if type(self).is_unable_to_start:
+            raise BrowserError("Chromium showed no page within 20 s")
 
     async def evaluate(self, expression: str, *, timeout_s: float) -> Any:
         if expression == "1":
             return 1
         self.orders.append(json.loads(expression.removeprefix("raygym.play(").removesuffix(")")))
+        if type(self).failures < 0:
+            await asyncio.sleep(60)
         if type(self).failures:
             type(self).failures -= 1
             raise BrowserError("Runtime.evaluate: no answer within 30 s")
@@ -276,6 +280,33 @@ def test_a_reset_that_fails_twice_says_so(play):
         FakeBrowser.failures = 2
         with pytest.raises(BrowserError, match="no answer"):
             await task.reset(NEON, seed=1, fps=25.0)
+
+    play(scenario)
+
+
+def test_a_reset_that_is_cancelled_leaves_no_half_loaded_page_behind(play):
+    async def scenario(task, reports, browsers):
+        FakeBrowser.failures = -1
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await task.reset(NEON, seed=1, fps=25.0)
+        FakeBrowser.failures = 0
+        await begin(task)
+        assert len(browsers) == 2
+
+    play(scenario)
+
+
+def test_a_browser_that_could_not_start_is_replaced_by_the_next_reset(play, monkeypatch):
+    async def scenario(task, reports, browsers):
+        await begin(task)
+        browsers[0].give_up(BrowserLoss("browser_crashed", "gone"))
+        monkeypatch.setattr(FakeBrowser, "is_unable_to_start", True)
+        with pytest.raises(BrowserError, match="showed no page"):
+            await task.reset(NEON, seed=1, fps=25.0)
+        monkeypatch.setattr(FakeBrowser, "is_unable_to_start", False)
+        await begin(task)
+        assert len(browsers[-1].orders) == 1
 
     play(scenario)
 
