@@ -6,7 +6,7 @@ them as they come. T is time and B the number of slots.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from raygym.core import Float32Array, Rollout, UInt8Array
 from raygym.errors import ConfigError
 from raygym.policies.networks import ActorCritic, NetworkConfig
 from raygym.policies.returns import fold_cuts, generalised_advantages, n_step_returns
+
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +258,7 @@ class A3CPolicy:
 
 
 class SharedParameters:
-    """The one true copy of the weights, with the state of Adam.
+    """The one true copy of the weights, with the state of Adam (Kingma and Ba, 2015).
 
     Args:
         network: Size of the network.
@@ -267,16 +270,17 @@ class SharedParameters:
         torch.set_num_threads(1)
         torch.manual_seed(seed)
         self._network = ActorCritic(network)
-        with torch.no_grad():
-            vector = nn.utils.parameters_to_vector(self._network.parameters()).clone()
-        self._vector = nn.Parameter(vector)
-        self._optimiser = torch.optim.Adam([self._vector], lr=config.learning_rate)
+        self._network.requires_grad_(False)
+        self._learning_rate = config.learning_rate
+        self._weights = nn.utils.parameters_to_vector(self._network.parameters()).clone()
+        self._mean = torch.zeros_like(self._weights)
+        self._square = torch.zeros_like(self._weights)
         self.version = 0
         self.refused_count = 0
 
     def weights(self) -> tuple[int, Float32Array]:
         """Returns the version, which counts gradients, and float32[N] weights of one's own."""
-        return self.version, self._vector.detach().numpy().copy()
+        return self.version, self._weights.numpy().copy()
 
     def apply(self, gradient: Float32Array) -> tuple[int, Float32Array]:
         """Takes one step of Adam along ``gradient`` and returns ``weights()``.
@@ -286,37 +290,39 @@ class SharedParameters:
         Args:
             gradient: float32[N].
         """
-        if gradient.shape != tuple(self._vector.shape):
+        if gradient.shape != tuple(self._weights.shape):
             raise ConfigError(
-                f"SharedParameters.apply: expected a gradient of {tuple(self._vector.shape)}, "
+                f"SharedParameters.apply: expected a gradient of {tuple(self._weights.shape)}, "
                 f"got {gradient.shape}: the actor runs another network"
             )
         if not np.isfinite(gradient).all():
             self.refused_count += 1
             return self.weights()
-        self._vector.grad = torch.from_numpy(np.array(gradient, dtype=np.float32))
-        self._optimiser.step()
         self.version += 1
+        along = torch.from_numpy(np.array(gradient, dtype=np.float32))
+        self._mean.lerp_(along, 1 - ADAM_BETAS[0])
+        self._square.mul_(ADAM_BETAS[1]).addcmul_(along, along, value=1 - ADAM_BETAS[1])
+        mean_part, square_part = (1 - beta**self.version for beta in ADAM_BETAS)
+        scale = (self._square / square_part).sqrt_().add_(ADAM_EPSILON)
+        self._weights.addcdiv_(self._mean, scale, value=-self._learning_rate / mean_part)
         return self.weights()
 
     def state(self) -> dict[str, Any]:
         """Returns a copy of weights, optimiser and random state, as ``restore`` takes it."""
-        _load(self._network, self._vector.detach().numpy())
-        return copy.deepcopy(
-            {
-                "network": dict(self._network.state_dict()),
-                "optimiser": self._optimiser.state_dict(),
-                "version": self.version,
-                "torch_random": torch.get_rng_state(),
-            }
-        )
+        _load(self._network, self._weights.numpy())
+        return {
+            "network": {k: v.clone() for k, v in self._network.state_dict().items()},
+            "optimiser": {"mean": self._mean.clone(), "square": self._square.clone()},
+            "version": self.version,
+            "torch_random": torch.get_rng_state(),
+        }
 
-    def restore(self, state: dict[str, Any]) -> tuple[int, Float32Array]:
+    def restore(self, state: Mapping[str, Any]) -> tuple[int, Float32Array]:
         """Takes over what ``state`` returned, and returns ``weights()``."""
-        self._network.load_state_dict(state["network"])
-        with torch.no_grad():
-            self._vector.copy_(nn.utils.parameters_to_vector(self._network.parameters()))
-        self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        self._network.load_state_dict(dict(state["network"]))
+        self._weights.copy_(nn.utils.parameters_to_vector(self._network.parameters()))
+        self._mean.copy_(state["optimiser"]["mean"])
+        self._square.copy_(state["optimiser"]["square"])
         self.version = state["version"]
         torch.set_rng_state(state["torch_random"])
         return self.weights()

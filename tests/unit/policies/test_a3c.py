@@ -254,6 +254,19 @@ def test_shared_parameters_count_gradients_and_ignore_those_that_are_not_finite(
     assert np.allclose(before - after, 0.01, atol=1e-5)
 
 
+def test_gradients_are_applied_as_adam_does():
+    random = np.random.default_rng(0)
+    shared = SharedParameters(NETWORK, CONFIG, seed=0)
+    expected = torch.nn.Parameter(torch.from_numpy(shared.weights()[1]))
+    adam = torch.optim.Adam([expected], lr=CONFIG.learning_rate)
+    for scale in (1.0, 1e-3, 30.0, 0.0, 1.0):
+        gradient = (scale * random.normal(size=expected.shape)).astype(np.float32)
+        _, weights = shared.apply(gradient)
+        expected.grad = torch.from_numpy(gradient)
+        adam.step()
+    assert np.allclose(weights, expected.detach().numpy(), atol=1e-6)
+
+
 def test_weights_handed_out_do_not_change_afterwards():
     shared = SharedParameters(NETWORK, CONFIG, seed=0)
     _, weights = shared.weights()
