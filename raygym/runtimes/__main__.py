@@ -59,13 +59,9 @@ def _password(arguments: argparse.Namespace, directory: Path) -> str:
     if arguments.password_file is not None and arguments.password_fd is not None:
         raise ConfigError("give --password-file or --password-fd, not both")
     if arguments.password_fd is not None:
-        with os.fdopen(arguments.password_fd, "rb") as file:
-            password = file.read(_MAX_PASSWORD_BYTES).decode().strip()
+        password = _read_password("--password-fd", arguments.password_fd)
     elif arguments.password_file is not None:
-        try:
-            password = arguments.password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"--password-file: {error}") from error
+        password = _read_password("--password-file", arguments.password_file)
     else:
         # VNC uses the first eight bytes only, so more would promise too much.
         password = secrets.token_urlsafe(6)
@@ -73,9 +69,20 @@ def _password(arguments: argparse.Namespace, directory: Path) -> str:
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(password)
-    if not password:
-        raise ConfigError("the password is empty")
     return password
+
+
+def _read_password(option: str, source: int | Path) -> str:
+    try:
+        with open(source, "rb") as file:  # noqa: PTH123  a descriptor has no path
+            data = file.read(_MAX_PASSWORD_BYTES + 1).strip()
+        if not 0 < len(data) <= _MAX_PASSWORD_BYTES:
+            raise ConfigError(f"{option}: expected a password of 1 to {_MAX_PASSWORD_BYTES} bytes")
+        return data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        # A decoding error would show what was read.
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{option}: no password could be read: {why}") from None
 
 
 def _config(arguments: argparse.Namespace) -> HostConfig:

@@ -133,6 +133,7 @@ class CatchTask:
         seed = random.randrange(2**31) if seed is None else seed  # noqa: S311
         self._held.clear()
         self._playing = asyncio.create_task(self._play(CatchGame(seed), seed))
+        self._playing.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Ends the game. May be called twice."""
@@ -142,6 +143,12 @@ class CatchTask:
         if self._playing is not None:
             self._playing.cancel()
             await asyncio.wait([self._playing])
+
+    def _ended(self, playing: asyncio.Task[None]) -> None:
+        if playing.cancelled() or (error := playing.exception()) is None:
+            return
+        assert self._reports is not None  # noqa: S101  started before
+        self._reports.failed("game_broken", f"{type(error).__name__}: {error}")
 
     async def _play(self, game: CatchGame, seed: int) -> None:
         assert self._reports is not None  # noqa: S101  started before

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -156,6 +157,9 @@ class Host:
         screen: Shows them.
         config: How to serve.
         unix_time: Unix time in seconds.
+
+    Raises:
+        ConfigError: The Task has no environment ``config.env_id``.
     """
 
     def __init__(
@@ -166,6 +170,9 @@ class Host:
         *,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
+        if config.env_id is not None and config.env_id not in task.env_ids:
+            known = ", ".join(task.env_ids)
+            raise ConfigError(f"unknown env_id {config.env_id!r} of {task.runtime}. Known: {known}")
         self._task = task
         self._screen = screen
         self._config = config
@@ -201,6 +208,9 @@ class Host:
         """Passes a reward of the Task on; see ``Reports``."""
         if self._server.env_state != "running":
             return
+        if not math.isfinite(reward):
+            self.failed("bad_reward", f"the environment gave a reward of {reward!r}")
+            return
         now_s = self._unix_time()
         self._channel.send(self._server.reward(reward, done=done, info=info or {}, now_s=now_s))
         if done:
@@ -233,6 +243,7 @@ class Host:
         self._exit = asyncio.get_running_loop().create_future()
         jobs: list[asyncio.Task[None]] = []
         reason = "the remote did not start"
+        (self._config.directory / "ready.json").unlink(missing_ok=True)
         try:
             vnc = await self._screen.start()
             endpoint = await self._channel.start()
@@ -295,6 +306,8 @@ class Host:
             self._server.resetting(order.env_id, now_s=self._unix_time(), request=asked)
         )
         for attempt in range(_RESET_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
                 async with asyncio.timeout(self._config.reset_timeout_s):
                     await self._task.reset(order.env_id, seed=order.seed, fps=order.fps)
@@ -309,7 +322,6 @@ class Host:
                 log.warning(
                     "reset.failed env_id=%s attempt=%d cause=%s", order.env_id, attempt + 1, cause
                 )
-            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
         for request in order.requests:
             why = f"{order.env_id} could not be started in {_RESET_ATTEMPTS} attempts: {cause}"
             self._channel.send(self._server.refuse(request, why, now_s=self._unix_time()))
@@ -321,7 +333,11 @@ class Host:
         self.stop(EXIT_SCREEN_LOST, f"the screen was lost: {reason}")
 
     async def _pulse(self) -> None:
-        """Keeps quiet episodes audible, and ends a Remote that nobody uses."""
+        """Keeps quiet episodes audible, and ends a Remote that nobody uses.
+
+        Where the client owns time, a reward answers a step, so none is made up.
+        """
+        is_realtime = "realtime" in self._task.manifest.get("modes", ())
         loop = asyncio.get_running_loop()
         used_s = loop.time()
         while True:
@@ -332,7 +348,7 @@ class Host:
             limit_s = self._config.idle_timeout_s
             if limit_s and now_s - used_s >= limit_s:
                 self.stop(EXIT_OK, f"no client for {limit_s:g} s")
-            if now_s - self._channel.last_sent_s >= _KEEP_ALIVE_S:
+            if is_realtime and now_s - self._channel.last_sent_s >= _KEEP_ALIVE_S:
                 self.reward(0.0)
 
     def _watch_lifeline(self) -> None:
@@ -367,9 +383,12 @@ class Host:
     async def _close(self, reason: str) -> None:
         if self._config.lifeline_fd is not None:
             asyncio.get_running_loop().remove_reader(self._config.lifeline_fd)
-        await self._channel.close(reason)
-        await self._task.close()
-        await self._screen.close()
-        (self._config.directory / "ready.json").unlink(missing_ok=True)
-        if self._is_orphan:
-            shutil.rmtree(self._config.directory, ignore_errors=True)
+        # Last in, first out; each runs whatever becomes of those before it.
+        async with contextlib.AsyncExitStack() as stack:
+            if self._is_orphan:
+                stack.callback(shutil.rmtree, self._config.directory, ignore_errors=True)
+            ready = self._config.directory / "ready.json"
+            stack.callback(ready.unlink, missing_ok=True)
+            stack.push_async_callback(self._screen.close)
+            stack.push_async_callback(self._task.close)
+            stack.push_async_callback(self._channel.close, reason)

@@ -12,12 +12,13 @@ import numpy as np
 
 from raygym.core import Endpoint, UInt8Array
 from raygym.errors import ProtocolError
-from raygym.wire.rfb_server import KeyEvent, PointerEvent, RfbServer
+from raygym.wire.rfb_server import ClientReady, KeyEvent, PointerEvent, RfbServer
 
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 16
 _MAX_BACKLOG_BYTES = 8 << 20
+_HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class PaintedScreen:
@@ -77,7 +78,7 @@ class PaintedScreen:
         return "never"
 
     def clients(self) -> int:
-        """Returns how many VNC clients are connected."""
+        """Returns how many VNC clients look; those that still shake hands do not count."""
         return len(self._clients)
 
     def paint(self, pixels: UInt8Array) -> None:
@@ -90,8 +91,6 @@ class PaintedScreen:
         """Closes every connection and the socket. May be called twice."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self._clients.values()):
-            writer.close()
         for task in list(self._readers):
             task.cancel()
         if self._readers:
@@ -116,21 +115,24 @@ class PaintedScreen:
             name=self._name,
             password=self._password,
         )
-        self._clients[server] = writer
         try:
-            writer.write(server.data_to_send())
-            while data := await reader.read(_CHUNK_BYTES):
-                for event in server.receive_data(data):
-                    if isinstance(event, KeyEvent):
-                        self.on_key(event)
-                    elif isinstance(event, PointerEvent):
-                        self.on_pointer(event)
-                self._send(server, writer)
+            async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S) as limit:
+                writer.write(server.data_to_send())
+                while data := await reader.read(_CHUNK_BYTES):
+                    for event in server.receive_data(data):
+                        if isinstance(event, ClientReady):
+                            limit.reschedule(None)
+                            self._clients[server] = writer
+                        elif isinstance(event, KeyEvent):
+                            self.on_key(event)
+                        elif isinstance(event, PointerEvent):
+                            self.on_pointer(event)
+                    self._send(server, writer)
         except ProtocolError as error:
             log.warning("vnc.refused error=%s", error)
             with contextlib.suppress(OSError):
                 writer.write(server.data_to_send())
-        except (OSError, asyncio.CancelledError):
+        except (OSError, TimeoutError, asyncio.CancelledError):
             pass
         finally:
             self._clients.pop(server, None)

@@ -117,13 +117,11 @@ class RewardChannel:
     async def _serve(self, websocket: ServerConnection) -> None:
         connection = next(self._ids)
         queue = self._queues[connection] = asyncio.Queue(_MAX_QUEUED)
-        request = websocket.request
-        headers = request.headers if request is not None else {}
         self.send(
             self._server.connect(
                 connection,
-                authorization=headers.get("authorization"),
-                is_observer=headers.get("openai-observer", "").lower() == "true",
+                authorization=_header(websocket, "authorization"),
+                is_observer=(_header(websocket, "openai-observer") or "").lower() == "true",
                 now_s=self._unix_time(),
             )
         )
@@ -150,3 +148,9 @@ class RewardChannel:
                     await websocket.close(output.code, output.reason)
                     return
                 await websocket.send(output.text)
+
+
+def _header(websocket: ServerConnection, name: str) -> str | None:
+    """Returns what the client said under that name; several are joined, as RFC 9110 5.3 has it."""
+    found = [] if websocket.request is None else websocket.request.headers.get_all(name)
+    return ", ".join(found) if found else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ ERROR_REPLY = "v0.reply.error"
 CLOSE = "v0.connection.close"
 
 _MAX_SHOWN = 120
+_MAX_EPISODE_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def parse_message(text: str) -> Message:
     Raises:
         RemoteProtocolError: It is no JSON object of that form.
     """
-    shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+    shown = _shortened(text)
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -119,11 +121,14 @@ def number(message: Message, where: Mapping[str, Any], key: str) -> float:
         RemoteProtocolError: It is missing, or something else.
     """
     value = where.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RemoteProtocolError(
-            f"reward channel: {message.method}: {key} must be a number, got {value!r}"
-        )
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        # A whole number may be too large for a float.
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(found := float(value)):
+                return found
+    raise RemoteProtocolError(
+        f"reward channel: {message.method}: {key} must be a number, got {_shortened(repr(value))}"
+    )
 
 
 def episode_number(message: Message) -> int:
@@ -133,9 +138,21 @@ def episode_number(message: Message) -> int:
         RemoteProtocolError: Its ``episode_id`` is no string of a whole number.
     """
     value = message.headers.get("episode_id")
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+    episode = parse_episode(value)
+    if episode is None:
         raise RemoteProtocolError(
             f"reward channel: {message.method}: episode_id must be a string that holds a "
-            f"whole number, got {value!r}"
+            f"whole number, got {_shortened(repr(value))}"
         )
-    return int(value)
+    return episode
+
+
+def parse_episode(value: object) -> int | None:
+    """Returns the number in an ``episode_id``; None if it is no string of a whole number."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+        return None
+    return int(value) if len(value) <= _MAX_EPISODE_DIGITS else None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."

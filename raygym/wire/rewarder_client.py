@@ -239,10 +239,9 @@ class RewarderClient:
     def _reset_done(self, message: Message) -> ResetDone:
         episode = episode_number(message)
         self._buffer.unmask(episode)
-        runtime_s = message.headers.get("parent_runtime")
-        return ResetDone(
-            str(episode), float(runtime_s) if isinstance(runtime_s, int | float) else None
-        )
+        if message.headers.get("parent_runtime") is None:
+            return ResetDone(str(episode), None)
+        return ResetDone(str(episode), number(message, message.headers, "parent_runtime"))
 
     def _request(
         self, method: str, body: Mapping[str, Any], now_s: float, *, episode_id: str | None = None

@@ -19,7 +19,13 @@ from typing import Any, TypeAlias
 
 from raygym.errors import RemoteProtocolError
 from raygym.wire import rewarder
-from raygym.wire.rewarder import Message, format_message, parse_message, password_of
+from raygym.wire.rewarder import (
+    Message,
+    format_message,
+    parse_episode,
+    parse_message,
+    password_of,
+)
 
 MAX_FPS = 60
 CLOSE_NORMAL = 1000
@@ -221,14 +227,8 @@ class RewarderServer:
         return [ResetRequested(env_id, seed, self.fps, request)]
 
     def _request(self, connection: int, message: Message, now_s: float) -> Request:
-        episode = message.headers.get("episode_id")
-        is_number = isinstance(episode, str) and episode.isascii() and episode.isdigit()
-        return Request(
-            connection,
-            message.headers.get("message_id"),
-            now_s,
-            int(episode) if is_number and episode is not None else 0,
-        )
+        episode = parse_episode(message.headers.get("episode_id")) or 0
+        return Request(connection, message.headers.get("message_id"), now_s, episode)
 
     def _turn_out(self, connection: int, reason: str, now_s: float) -> list[Output]:
         ids = self._connections[connection].message_ids
