@@ -19,7 +19,8 @@ The tree::
     │   └── RuntimeMismatch      the Remote cannot host that environment
     └── MissingDependency        a program or package that the job needs is absent
 
-A message says what failed, on what, what was seen and what to do.
+Modules add leaves of their own where a caller must tell them apart. A message says what
+failed, on what, what was seen and what to do.
 """
 
 from __future__ import annotations

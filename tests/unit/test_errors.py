@@ -23,7 +23,10 @@ def test_every_error_survives_pickling_with_its_message_and_fields(cls):
     assert (copy.remote_id, copy.tries) == ("r-1", 3)
 
 
-@pytest.mark.parametrize("cls", _tree(RaygymError), ids=lambda cls: cls.__name__)
+OWN = [cls for cls in _tree(RaygymError) if cls.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.__name__)
 def test_the_tree_in_the_docstring_names_every_error(cls):
     assert cls is RaygymError or cls.__name__ in errors.__doc__
 
