@@ -31,15 +31,15 @@ class ScriptedTask:
         self.may_go_on.set()
         self.close_problem: Exception | None = None
         self.is_closed = False
-        self._reports: Reports | None = None
+        self.reports: Reports | None = None
 
     async def start(self, reports: Reports) -> None:
-        self._reports = reports
+        self.reports = reports
 
     async def reset(self, env_id: str, *, seed: int | None, fps: float) -> None:
         self.resets.append((env_id, seed, fps))
-        assert self._reports is not None
-        self.during_reset(self._reports)
+        assert self.reports is not None
+        self.during_reset(self.reports)
         problem = self.problems.pop(0) if self.problems else None
         if problem is not None:
             raise problem
@@ -78,8 +78,10 @@ class ScriptedScreen:
 class Hosted:
     """A Host that runs on a thread of its own until ``close``."""
 
-    def __init__(self, directory: Path, task: ScriptedTask, **config: Any) -> None:
-        self.directory, self.task, self.screen = directory, task, ScriptedScreen()
+    def __init__(
+        self, directory: Path, task: ScriptedTask, screen: Any = None, **config: Any
+    ) -> None:
+        self.directory, self.task, self.screen = directory, task, screen or ScriptedScreen()
         settings = HostConfig(**{"directory": directory, "password": PASSWORD, **config})
         self.host = Host(task, self.screen, settings)
         self._clients: list[UniverseClient] = []

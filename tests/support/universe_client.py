@@ -59,6 +59,12 @@ class UniverseClient:
         self._pending: set[int] = set()
         self.seen: list[dict[str, Any]] = []
 
+    def __enter__(self) -> UniverseClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def send(self, method: str, body: dict[str, Any] | None = None, **headers: Any) -> int:
         """Sends a request; returns its message id."""
         message_id = next(self._ids)
