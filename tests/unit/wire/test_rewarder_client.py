@@ -68,6 +68,21 @@ def test_a_refused_reset_says_why(client):
     assert client.receive(refusal, now_s=3.0) == [ResetRefused("unknown env_id")]
 
 
+@pytest.mark.parametrize(("runtime", "told_s"), [(None, None), (0.5, 0.5), (2, 2.0)])
+def test_how_long_a_reset_took_may_be_left_out(client, runtime, told_s):
+    client.reset("test.Catch-v0", seed=None, fps=50, now_s=2.0)
+    headers = {"parent_message_id": 0, "parent_runtime": runtime, "episode_id": "4"}
+    answer = _text(rewarder.RESET_REPLY, **headers)
+    assert client.receive(answer, now_s=3.0) == [ResetDone("4", told_s)]
+
+
+def test_a_reset_that_took_longer_than_a_number_holds_is_a_protocol_error(client):
+    client.reset("test.Catch-v0", seed=None, fps=50, now_s=2.0)
+    headers = {"parent_message_id": 0, "parent_runtime": 10**400, "episode_id": "4"}
+    with pytest.raises(RemoteProtocolError, match="parent_runtime must be a number"):
+        client.receive(_text(rewarder.RESET_REPLY, **headers), now_s=3.0)
+
+
 @pytest.mark.parametrize("parent", [None, 5, "0", True, -1])
 def test_an_answer_to_nothing_is_ignored(client, parent):
     client.reset("test.Catch-v0", seed=None, fps=50, now_s=2.0)
@@ -135,6 +150,8 @@ def test_an_unknown_method_means_nothing(client):
         (_reward("1", info=None), "info"),
         (_reward("1", done=1), "done"),
         (_reward("1", reward="much"), "reward must be a number"),
+        (_reward("1", reward=10**400), "reward must be a number"),
+        (_reward("9" * 5000), "episode_id"),
     ],
 )
 def test_a_malformed_message_is_a_protocol_error_that_names_the_field(client, text, named):

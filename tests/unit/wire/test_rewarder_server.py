@@ -113,7 +113,7 @@ def test_an_episode_that_a_client_already_left_is_bumped_past(server):
     assert server.episode == 13
 
 
-@pytest.mark.parametrize("episode_id", [3, None, "1.2", "-4", "x"])
+@pytest.mark.parametrize("episode_id", [3, None, "1.2", "-4", "x", "9" * 5000])
 def test_an_odd_episode_id_of_a_client_counts_as_none(server, episode_id):
     _join(server, 1)
     (asked,) = server.receive(1, _reset(episode_id=episode_id), now_s=2.0)
