@@ -66,7 +66,6 @@ class PaintedScreen:
         """Starts listening."""
         if self._host is None:
             path = self._directory / "vnc.sock"
-            path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._serve, path)
             return Endpoint(path=str(path))
         self._server = await asyncio.start_server(self._serve, self._host, self._port)

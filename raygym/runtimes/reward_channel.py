@@ -74,7 +74,6 @@ class RewardChannel:
         }
         if self._host is None:
             path = self._directory / "rewarder.sock"
-            path.unlink(missing_ok=True)
             self._listener = await unix_serve(self._serve, str(path), **settings)
             return Endpoint(path=str(path))
         self._listener = await serve(self._serve, self._host, self._port, **settings)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from raygym.catalog import Catalog, load_catalog
 from raygym.errors import ConfigError
+from raygym.runtimes import catch
 from raygym.runtimes.catch import ENV_ID, SIZE_PX, TIMING_STRIP_PX, CatchGame, CatchTask
 from raygym.runtimes.painted_screen import PaintedScreen
 from raygym.wire import timing
@@ -22,6 +23,7 @@ from raygym.wire.rfb_server import KeyEvent
 
 SEEDS = st.integers(0, 2**31 - 1)
 TICKS = 18
+PADDLE_WIDTH_PX = catch._PADDLE_PX[0]
 
 
 def follow(game: CatchGame) -> int:
@@ -49,7 +51,7 @@ def test_an_episode_ends_with_one_reward_whatever_is_played(seed, directions):
     for direction in directions:
         assert not game.is_over
         rewards.append(game.tick(direction))
-        assert 0 <= game.paddle_x <= SIZE_PX - 20
+        assert 0 <= game.paddle_x <= SIZE_PX - PADDLE_WIDTH_PX
     assert game.is_over
     assert rewards[:-1] == [0.0] * (TICKS - 1)
     assert abs(rewards[-1]) == 1.0
@@ -76,7 +78,8 @@ def test_the_picture_shows_ball_and_paddle_and_nothing_else():
     game.paint(pixels)
     expected = np.zeros_like(pixels)
     expected[4:12, game.ball_x : game.ball_x + 8] = 255
-    expected[78:, 36:56] = 255
+    left_px = (SIZE_PX - PADDLE_WIDTH_PX) // 2 + 4
+    expected[78:, left_px : left_px + PADDLE_WIDTH_PX] = 255
     np.testing.assert_array_equal(pixels, expected)
 
 
@@ -179,7 +182,8 @@ def test_keys_held_move_the_paddle_until_they_are_released(tmp_path):
         await asyncio.wait_for(table.reports.is_done.wait(), 5)
         return [info["game_state"]["paddle_x"] for _, _, info in table.reports.rewards]
 
-    assert run(steer()) == [min(42.0 + 4 * n, 74.0) for n in range(1, TICKS + 1)]
+    rightmost = SIZE_PX - PADDLE_WIDTH_PX / 2
+    assert run(steer()) == [min(42.0 + 4 * n, rightmost) for n in range(1, TICKS + 1)]
 
 
 def test_both_keys_at_once_cancel_out(tmp_path):

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from raygym.core import Endpoint
 from raygym.errors import ConfigError, RaygymError
 from raygym.runtimes import host as module
 from raygym.runtimes.host import Host, HostConfig
+from raygym.wire.rewarder_server import Request, ResetRequested
 from tests.support.hosted import ONE, PASSWORD, TWO, Hosted, ScriptedScreen, ScriptedTask
 
 DESCRIBE, REWARD, RESET_REPLY = "v0.env.describe", "v0.env.reward", "v0.reply.env.reset"
@@ -37,7 +39,6 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Hosted]]:
 
 
 def test_its_ready_file_says_where_it_listens(begin, tmp_path):
-    (tmp_path / "ready.json").write_text("left by one that was killed")
     begin()
     assert json.loads((tmp_path / "ready.json").read_text()) == {
         "runtime": "scripted",
@@ -47,6 +48,18 @@ def test_its_ready_file_says_where_it_listens(begin, tmp_path):
         "protocol": 1,
     }
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_ready_file_of_one_that_was_killed_is_gone_before_the_screen_starts(tmp_path):
+    class Screen(ScriptedScreen):
+        async def start(self) -> Endpoint:
+            assert not (tmp_path / "ready.json").exists()
+            return await super().start()
+
+    (tmp_path / "ready.json").write_text("{}")
+    hosted = Hosted(tmp_path, ScriptedTask(), Screen())
+    assert hosted.host.is_ready.is_set()
+    hosted.close()
 
 
 def test_its_manifest_says_what_it_can_do(begin):
@@ -210,6 +223,25 @@ def test_a_client_s_reset_stands_in_for_the_one_after_an_end(begin):
     hosted.call(hosted.host.reward, 1.0, done=True)
     hosted.call(hosted.task.may_go_on.set)
     assert client.until(RESET_REPLY)["headers"]["episode_id"] == "2"
+    assert hosted.task.resets == [(ONE, None, 50.0), (TWO, 5, 50.0)]
+
+
+@pytest.mark.parametrize("is_own_first", [True, False])
+def test_of_two_resets_at_once_the_client_s_counts_and_the_host_s_own_is_done_with_it(
+    begin, is_own_first
+):
+    hosted = begin()
+    client = hosted.join()
+    client.reset(ONE)
+    asked = ResetRequested(TWO, 5, 50.0, Request(0, 77, 0.0, 0))
+
+    def both() -> None:
+        steps = [lambda: hosted.host.reward(1.0, done=True), lambda: hosted.host._on_reset(asked)]
+        for step in steps if is_own_first else reversed(steps):
+            step()
+
+    hosted.call(both)
+    client.until(DESCRIBE, env_state="running")
     assert hosted.task.resets == [(ONE, None, 50.0), (TWO, 5, 50.0)]
 
 
