@@ -120,6 +120,11 @@ class Accounts:
         """Returns the mean score of the last 100 episodes without a failure."""
         return _mean(self.scores[-RECENT_EPISODES:])
 
+    def has_reached(self, score: float) -> bool:
+        """Returns whether the mean score of the last 100 episodes is as high; not before 100."""
+        recent = self.recent_score()
+        return len(self.scores) >= RECENT_EPISODES and recent is not None and recent >= score
+
     def summary(self, now_s: float) -> dict[str, Any]:
         """Returns what came of the run, for JSON."""
         mean, recent = _mean(self.scores), self.recent_score()

@@ -27,6 +27,8 @@ class TrainConfig:
     """Longest time, counted from the first step of an environment."""
     steps: int | None = None
     """Most steps over all workers, with those before --resume."""
+    target_score: float | None = None
+    """Ends the run when the mean score of the last 100 episodes has reached it."""
     seed: int = 0
     """Seeds the weights, the actions drawn and the resets of the environments."""
     logdir: Path | None = None

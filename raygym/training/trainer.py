@@ -164,6 +164,7 @@ class Trainer:
             self._stop.is_set
             or (config.steps is not None and accounts.env_steps >= config.steps)
             or (config.minutes is not None and accounts.minutes(self._clock()) >= config.minutes)
+            or (config.target_score is not None and accounts.has_reached(config.target_score))
         )
 
     def _note(self, report: ActorReport) -> None:

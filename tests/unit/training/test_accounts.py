@@ -84,6 +84,14 @@ def test_the_recent_score_is_that_of_the_last_hundred_episodes(accounts: Account
     assert accounts.summary(1.0)["last_100_episodes"]["mean_score"] == 3.0
 
 
+def test_a_score_is_reached_by_the_mean_of_a_hundred_episodes_and_not_before(accounts: Accounts):
+    accounts.note(report(episodes=[episode(3.0)] * 99), 0.0)
+    assert not accounts.has_reached(3.0)
+    accounts.note(report(episodes=[episode(3.0)]), 0.0)
+    assert accounts.has_reached(3.0)
+    assert not accounts.has_reached(3.1)
+
+
 def test_remotes_are_summed_over_slots_and_over_actors_that_ended(accounts: Accounts):
     accounts.note(report(0, remotes_started=3, remotes_lost=2), 0.0)
     accounts.note(report(1, remotes_started=1), 0.0)
