@@ -254,10 +254,10 @@ def test_a_quiet_episode_is_kept_audible_by_rewards_of_zero(begin, monkeypatch):
 def test_where_the_client_owns_time_no_reward_is_made_up(begin, monkeypatch):
     monkeypatch.setattr(module, "_KEEP_ALIVE_S", 0.0)
     hosted = begin(mode="sync", env_id=ONE)
-    client = hosted.join(timeout_s=0.1)
+    client = hosted.join()
     client.reset(ONE)
     with pytest.raises(TimeoutError):
-        client.next()
+        client.next(0.1)
 
 
 def test_a_lost_screen_ends_the_remote_and_clients_are_told(begin):
@@ -276,16 +276,16 @@ def test_it_ends_when_nobody_came_for_a_while(begin):
 
 
 def test_it_ends_a_while_after_the_last_client_left(begin):
-    hosted = begin(idle_timeout_s=0.3)
+    hosted = begin(idle_timeout_s=0.6)
     client = hosted.join(observer=True)
     with pytest.raises(TimeoutError):
-        hosted.exit_code(0.6)
+        hosted.exit_code(0.8)
     client.close()
     assert hosted.exit_code() == 0
 
 
 def test_who_only_looks_keeps_it_alive_as_well(begin):
-    hosted = begin(idle_timeout_s=0.2)
+    hosted = begin(idle_timeout_s=0.3)
     hosted.screen.viewers = 1
     with pytest.raises(TimeoutError):
         hosted.exit_code(0.5)

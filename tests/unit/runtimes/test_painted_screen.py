@@ -149,12 +149,12 @@ def test_who_says_nothing_is_sent_away_in_time(shown, monkeypatch):
 
 
 def test_who_has_shaken_hands_may_be_silent(shown, monkeypatch):
-    monkeypatch.setattr(module, "_HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(module, "_HANDSHAKE_TIMEOUT_S", 0.4)
     shown.paint(FRAME)
     with shown.connect() as sock:
         viewer = Viewer(sock)
         assert viewer.sees(FRAME)
-        sock.settimeout(0.15)
+        sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
             sock.recv(1)
         assert shown.screen.clients() == 1
