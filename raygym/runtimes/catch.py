@@ -30,7 +30,7 @@ SIZE_PX = 84
 TIMING_STRIP_PX = (0, 86)
 
 _BALL_PX = 8
-_PADDLE_PX = (20, 6)
+_PADDLE_PX = (28, 6)
 _SPEED_PX = 4
 
 
