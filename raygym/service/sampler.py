@@ -66,6 +66,9 @@ class SamplerConfig:
     """Most rollouts that wait to be learned from."""
     reward_scale: float = 1.0
     """Factor between a reward and what is learned from; scores are not scaled."""
+    seeds_every_episode: bool = False
+    """Resets each episode with a seed of its own; otherwise only the first one and that after a
+    failure, while the remote starts the others itself."""
     first_retry_s: float = 1.0
     """Pause after a first failed start; it doubles with each further one."""
     longest_retry_s: float = 15.0
@@ -272,7 +275,8 @@ class Sampler:
                     builder = None
             if episode.is_over:
                 self._note_episode(env, episode)
-            seed = None if episode.outcome is Outcome.OK else int(policy.random.integers(2**31))
+            needs_seed = self._config.seeds_every_episode or episode.outcome is not Outcome.OK
+            seed = int(policy.random.integers(2**31)) if needs_seed else None
 
     def _step(
         self,

@@ -31,6 +31,8 @@ class TrainConfig:
     """Ends the run when the mean score of the last 100 episodes has reached it."""
     seed: int = 0
     """Seeds the weights, the actions drawn and the resets of the environments."""
+    seed_episodes: bool = False
+    """Resets each episode with a seed; otherwise the remotes start all but the first themselves."""
     logdir: Path | None = None
     """Where checkpoints and TensorBoard's files go; runs/<env>-<time> by default, and where
     it was with --resume."""

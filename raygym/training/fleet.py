@@ -194,7 +194,9 @@ class Fleet:
             self._plan.env_factory,
             functools.partial(make_policy, self._plan.network, learner, self._seed),
             SamplerConfig(
-                rollout_steps=learner.rollout_steps, reward_scale=self._plan.reward_scale
+                rollout_steps=learner.rollout_steps,
+                reward_scale=self._plan.reward_scale,
+                seeds_every_episode=self._plan.seeds_every_episode,
             ),
             self._random_states.get(slot),
             niceness=_NICENESS,

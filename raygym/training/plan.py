@@ -49,6 +49,8 @@ class Plan:
     """Agent steps a second; None for its own."""
     reward_scale: float
     """Factor between a reward and what is learned from."""
+    seeds_every_episode: bool = False
+    """Whether each episode is reset with a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def make_plan(config: TrainConfig) -> Plan:
         ),
         fps=fps,
         reward_scale=config.reward_scale or default_reward_scale(spec),
+        seeds_every_episode=config.seed_episodes,
     )
 
 

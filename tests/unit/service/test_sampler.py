@@ -127,6 +127,14 @@ def test_a_failed_step_is_masked_counted_and_followed_by_a_reset_with_a_seed(ben
     assert after_end is None
 
 
+def test_every_episode_is_reset_with_a_seed_of_its_own_if_asked(bench):
+    made = bench(("ok:2",), seeds_every_episode=True)
+    made.rollouts(2)
+    first, second, third = made.env.seeds[:3]
+    assert None not in (first, second, third)
+    assert len({first, second, third}) == 3
+
+
 def test_the_oldest_rollout_is_dropped_and_counted_when_nobody_takes_them(bench):
     made = bench(("ok:1000",), queue_rollouts=2)
     made.let_step(3 * T)
