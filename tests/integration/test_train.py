@@ -50,14 +50,14 @@ def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def test_a_run_learns_and_writes_summary_checkpoint_and_tensorboard(run, tmp_path: Path):
-    summary = run(tiny_plan(), minutes=0.3, steps=40_000, summary=tmp_path / "s.json")
+    summary = run(tiny_plan(), minutes=2.0, target_score=7.0, summary=tmp_path / "s.json")
     assert summary == json.loads((tmp_path / "s.json").read_text())
     assert summary["env"] == "test.Tiny-v0"
     assert summary["env_steps"] == summary["env_steps_this_run"] > 600
     assert summary["outcomes"] == {"ok": summary["episodes"]}
     assert summary["reaction_time_ms"] == {"p50": 25.0, "p95": 25.0}
     assert (summary["floor"], summary["ceiling"]) == (-10 / 3, 10.0)
-    assert summary["last_100_episodes"]["share_of_ceiling"] > 0.7
+    assert summary["last_100_episodes"]["share_of_ceiling"] > 0.7, run.output
     assert summary["best_score"] == 10.0
     held = checkpoints.load(tmp_path / "run")
     assert held.env_steps == summary["env_steps"]

@@ -74,11 +74,17 @@ class Recorder:
         self.send()
         return True
 
-    def run_until(self, is_reached: Callable[[], bool]) -> None:
-        """Carries bytes both ways until the condition holds; fails after a deadline."""
+    def run_until(
+        self, is_reached: Callable[[], bool], seen: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Carries bytes both ways until the condition holds; fails after a deadline.
+
+        The failure tells what ``seen`` returns.
+        """
         deadline_s = time.monotonic() + DEADLINE_S
         while not is_reached():
-            assert self.run(until_s=deadline_s), "the condition did not come true in time"
+            is_going_on = self.run(until_s=deadline_s)
+            assert is_going_on, f"not reached in {DEADLINE_S:g} s, {self.updates} updates; {seen()}"
 
     def settle(self) -> None:
         """Runs until the whole screen has come and nothing follows."""
