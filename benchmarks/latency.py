@@ -1,6 +1,6 @@
 """Start time, latency and memory of one remote.
 
-python benchmarks/latency.py [--env flashgames.NeonRace-v0] [--starts 10] [--keys 200]
+python benchmarks/latency.py [--env flashgames.NeonRace-v0 ...] [--starts 10] [--keys 200]
 """
 
 from __future__ import annotations
@@ -87,35 +87,43 @@ def memory_mb(backend: ProcessBackend, remote_id: str) -> tuple[float, int]:
     return total_kb / 1024, len(family)
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", default="flashgames.NeonRace-v0")
-    parser.add_argument("--starts", type=int, default=10)
-    parser.add_argument("--keys", type=int, default=200)
-    given = parser.parse_args()
-    print(f"{given.env}; load average before: {os.getloadavg()[0]:.2f}, {os.cpu_count()} cores\n")
-    print("| what | measured |\n|---|---|")
-    starts = starts_s(given.env, given.starts)
-    print(
-        f"| start to first valid frame, p50 of {len(starts)} | {statistics.median(starts):.2f} s |"
-    )
+def measure(env_id: str, starts: int, keys: int) -> list[tuple[str, str]]:
+    """Returns what was measured of an environment, with its unit."""
+    times_s = starts_s(env_id, starts)
+    found = [
+        (f"start to first valid frame, p50 of {starts}", f"{statistics.median(times_s):.2f} s")
+    ]
     backend = ProcessBackend()
     try:
         for name, fps in (("at 25 fps", 25.0), ("unthrottled", math.inf)):
-            env = raygym.make(given.env, backend=backend, fps=fps)
-            times = key_to_frame_ms(env, given.keys)
-            print(
-                f"| key to changed frame, env {name}, p50 / p95 | "
-                f"{percentile(times, 0.5):.1f} / {percentile(times, 0.95):.1f} ms |"
-            )
+            env = raygym.make(env_id, backend=backend, fps=fps)
+            times_ms = key_to_frame_ms(env, keys)
+            p50, p95 = percentile(times_ms, 0.5), percentile(times_ms, 0.95)
+            what = f"key to changed frame, env {name}, p50 / p95"
+            found.append((what, f"{p50:.1f} / {p95:.1f} ms"))
             if name == "unthrottled":
                 assert env.remote_id is not None
                 total_mb, processes = memory_mb(backend, env.remote_id)
-                print(f"| memory of one remote, PSS of {processes} processes | {total_mb:.0f} MB |")
+                what = f"memory of one remote, PSS of {processes} processes"
+                found.append((what, f"{total_mb:.0f} MB"))
             env.close()
     finally:
         backend.close()
+    return found
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", nargs="+", default=["flashgames.NeonRace-v0", "test.Catch-v0"])
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--keys", type=int, default=200)
+    given = parser.parse_args()
+    print(f"load average before: {os.getloadavg()[0]:.2f}, {os.cpu_count()} cores\n")
+    print("| environment | what | measured |\n|---|---|---|")
+    for env_id in given.env:
+        for what, measured in measure(env_id, given.starts, given.keys):
+            print(f"| {env_id} | {what} | {measured} |", flush=True)
 
 
 if __name__ == "__main__":

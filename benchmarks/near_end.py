@@ -1,6 +1,9 @@
 """How much of this machine the near end needs: many remotes in one process, in real time.
 
-python benchmarks/near_end.py [--env flashgames.NeonRace-v0] [--remotes 4] [--fps 25]
+python benchmarks/near_end.py [--env flashgames.NeonRace-v0 ...] [--remotes 4] [--fps 25]
+
+Catch costs its remotes little, so its row shows what the near end can do where the far ends of
+a Flash game share too few cores with it.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def measure(env_id: str, remotes: int, fps: float, duration_s: float) -> list[st
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", default="flashgames.NeonRace-v0")
+    parser.add_argument("--env", nargs="+", default=["flashgames.NeonRace-v0", "test.Catch-v0"])
     parser.add_argument("--remotes", type=int, default=4)
     parser.add_argument("--fps", type=float, default=25)
     parser.add_argument("--seconds", type=float, default=20)
@@ -58,7 +61,9 @@ def main() -> None:
         "near end, cores | observation lag p50, ms |"
     )
     print("|---|---|---|---|---|---|---|")
-    print("| " + " | ".join(measure(given.env, given.remotes, given.fps, given.seconds)) + " |")
+    for env_id in given.env:
+        cells = measure(env_id, given.remotes, given.fps, given.seconds)
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class ActorCritic(nn.Module):
         height, width, channels = config.observation_shape
         convolutions: list[nn.Module] = []
         for _ in range(config.conv_count):
-            convolutions += [SameConv(channels, config.filter_count), nn.ELU()]
+            convolutions += [SameConv(channels, config.filter_count), nn.ELU(inplace=True)]
             channels, height, width = config.filter_count, -(-height // 2), -(-width // 2)
         self.convolutions = nn.Sequential(*convolutions)
         self.lstm = nn.LSTMCell(channels * height * width, config.lstm_size)
@@ -114,14 +114,29 @@ class ActorCritic(nn.Module):
         steps, batch = observations.shape[:2]
         pictures = observations.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
         features = self.convolutions(pictures).flatten(1).unflatten(0, (steps, batch))
+        # The inputs' share of the gates needs no step before: one product for all of them.
+        inputs = functional.linear(features, self.lstm.weight_ih, self.lstm.bias_ih)
         keep = (~is_first).float().unsqueeze(-1)
         hidden, cell = state
         outputs = []
         for t in range(steps):
-            hidden, cell = self.lstm(features[t], (hidden * keep[t], cell * keep[t]))
+            hidden, cell = self._lstm_step(inputs[t], hidden * keep[t], cell * keep[t])
             outputs.append(hidden)
         output = torch.stack(outputs)
         return self.policy(output), self.value(output).squeeze(-1), (hidden, cell)
+
+    def _lstm_step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> State:
+        """Hochreiter and Schmidhuber's cell with a forget gate, as ``torch.nn.LSTMCell``.
+
+        Args:
+            inputs: float32[B, 4 * lstm_size], the observation's share of the gates.
+            hidden: float32[B, lstm_size].
+            cell: float32[B, lstm_size].
+        """
+        gates = inputs + functional.linear(hidden, self.lstm.weight_hh, self.lstm.bias_hh)
+        enter, forget, content, leave = gates.chunk(4, dim=-1)
+        cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
+        return leave.sigmoid() * cell.tanh(), cell
 
 
 def _init_lstm(lstm: nn.LSTMCell) -> None:

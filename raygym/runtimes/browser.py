@@ -59,6 +59,7 @@ _FLAGS = (
     "--disable-features=Translate,MediaRouter,OptimizationHints,DialMediaRouteProvider,"
     # Processes that one still page has no use for.
     "AudioServiceOutOfProcess,SpareRendererForSitePerProcess,PreloadTopChromeWebUI",
+    "--enable-features=NetworkServiceInProcess2",
     "--in-process-gpu",
     # The screen is the only one who looks: nothing may be slowed down as unseen.
     "--disable-background-timer-throttling",

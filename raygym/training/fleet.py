@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 200 * 2**20
 ACTOR_CPUS = 0.25
-LARGE_BLOCK_BYTES = 4 * 2**20
+LARGE_BLOCK_BYTES = 2**20
 GRADIENT_TIMEOUT_S = 0.5
 ANSWER_TIMEOUT_S = 120.0
 """An actor that is silent for longer is ended and replaced."""
@@ -78,6 +78,8 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
         os.environ.setdefault(variable, "1")
     # glibc keeps what a gradient needs for a moment unless it is told where large blocks begin.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK_BYTES))
+    # Ray starts dozens of threads, each of which would get a heap of its own.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     ray.init(
         num_cpus=max(1, math.ceil(actors * ACTOR_CPUS)),
         object_store_memory=OBJECT_STORE_BYTES,

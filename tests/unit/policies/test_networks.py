@@ -98,3 +98,14 @@ def test_an_observation_shape_that_is_no_picture_is_refused(shape: tuple[int, ..
 def test_a_network_without_actions_is_refused():
     with pytest.raises(ConfigError, match="action_count: expected at least 1, got 0"):
         NetworkConfig(observation_shape=(10, 7, 3), action_count=0)
+
+
+def test_the_cell_is_torchs(network: ActorCritic):
+    observations = pictures(3)
+    state = expected = (torch.randn(2, 16), torch.randn(2, 16))
+    features = network.convolutions(observations.flatten(0, 1).permute(0, 3, 1, 2) / 255.0)
+    for picture in features.flatten(1).unflatten(0, (3, 2)):
+        expected = network.lstm(picture, expected)
+    *_, seen = network(observations, state, nowhere(3))
+    for ours, theirs in zip(seen, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
