@@ -1,0 +1,1 @@
+"""The .proto files and what protoc makes of them; ``scripts/build_protos.py`` does that."""
