@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from raygym.errors import ConfigError
@@ -63,3 +64,22 @@ class ObservationConfig:
             value = getattr(self, name)
             if value is not None:
                 check_range("ObservationConfig", name, value, 1, 4096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """PEM files of one end of TLS; ``raygym certs init`` makes them."""
+
+    cert: Path | None = None
+    """Certificate, with those between it and the authority; a server needs one."""
+    key: Path | None = None
+    """Private key of ``cert``."""
+    ca: Path | None = None
+    """Authority that the other end's certificate must come from. A client without it takes the
+    system's authorities; a server without it asks clients for no certificate."""
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ConfigError(
+                f"TlsFiles: cert and key belong together; got cert={self.cert} and key={self.key}"
+            )

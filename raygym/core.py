@@ -44,6 +44,8 @@ class Endpoint:
     """Host name or address."""
     port: int | None = None
     """TCP port, 1 to 65535."""
+    is_tls: bool = False
+    """Whether TLS is spoken there; only over TCP."""
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.host is None):
@@ -52,6 +54,8 @@ class Endpoint:
             raise ConfigError(
                 f"Endpoint.port: expected 1..65535 for {self.host!r}, got {self.port!r}"
             )
+        if self.is_tls and self.path is not None:
+            raise ConfigError(f"Endpoint.is_tls: a unix socket has no TLS; got {self!r}")
 
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.path is not None else f"{self.host}:{self.port}"
@@ -84,7 +88,9 @@ class Remote:
     rewarder: Endpoint | None
     """Where the reward channel is spoken; None for a screen without rewards."""
     password: Secret | None = None
-    """Password of both endpoints; None where none is asked."""
+    """Password of all endpoints, the token of ``rpc``; None where none is asked."""
+    rpc: Endpoint | None = None
+    """Where raygym.v1 is spoken over gRPC, in lock-step; None for a remote in real time."""
 
 
 @dataclass(frozen=True)

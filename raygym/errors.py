@@ -8,7 +8,9 @@ The tree::
     │   ├── RemoteUnreachable    nobody answered in time
     │   ├── RemoteFailedToStart  it was started and did not get ready
     │   ├── SessionLost          a conversation ended; the Remote may be well
-    │   └── FrameTimeout         the screen gave no picture in time
+    │   ├── FrameTimeout         the screen gave no picture in time
+    │   ├── StepTimeout          a request in lock-step was not answered in time
+    │   └── RemoteEnvError       the environment at the far end raised
     ├── ProtocolError            bytes that the protocol does not allow
     │   ├── LocalProtocolError   this side broke the rules
     │   ├── RemoteProtocolError  the other side broke the rules
@@ -77,6 +79,24 @@ class SessionLost(RemoteError):
 
 class FrameTimeout(RemoteError):
     """The screen gave no picture within the time allowed."""
+
+
+class StepTimeout(RemoteError):
+    """A Remote in lock-step did not answer a request in time; the conversation is over."""
+
+
+class RemoteEnvError(RemoteError):
+    """The environment at the far end raised, or ended its process; the next reset mends it.
+
+    Its fields are ``type``, the qualified name of what was raised there (empty where nothing
+    was), and ``remote_traceback``, which also shows below the error's own.
+    """
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        fields = {"type": "", "remote_traceback": "", **fields}
+        super().__init__(message, **fields)
+        if fields["remote_traceback"]:
+            self.add_note(f"At the far end:\n{fields['remote_traceback']}")
 
 
 class ProtocolError(RaygymError):

@@ -12,10 +12,14 @@
     vnc://[::1]:5900+15900                   IPv6 in brackets
     unix:/run/game                           unix sockets in a Remote's private directory:
                                              vnc.sock, rewarder.sock and password
+    grpc://host:50051                        an environment in lock-step
+    grpcs://host:50051?token=secret          the same over TLS, with a token
+    grpc+unix:///run/game/rpc.sock           the same over a unix socket
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import re
@@ -35,7 +39,20 @@ _EXAMPLE = "vnc://127.0.0.1:5900+15900"
 _HOST = re.compile(r"[-a-zA-Z0-9._]+")
 _PORT = re.compile(r"[0-9]+")
 _SCHEME = re.compile(r"[A-Za-z][-A-Za-z0-9+.]*:")
-_PASSWORD = "password="  # noqa: S105  a key of the grammar
+_PASSWORD = re.compile("password=|token=")
+_SCHEMES = "vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"
+_HINTS = {
+    "vnc:": _SCHEMES,
+    "unix:": "an absolute path, as in unix:/run/game",
+    "grpc:": "grpc://host:port",
+    "grpcs:": "grpcs://host:port",
+    "grpc+unix:": "grpc+unix:///run/game/rpc.sock, with three slashes",
+}
+_EVERY_KIND = (
+    ("vnc", "screen (:port)"),
+    ("rewarder", "reward port (+port)"),
+    ("rpc", "gRPC port (grpc://)"),
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class _Parser:
             start = self._at
             read = self._scheme() or read
             if read is None:
-                raise self._error("expected vnc:// or unix:/", start)
+                raise self._error(f"expected {_SCHEMES}", start)
             items.append((read(), start))
             self._spaces()
             if self._at >= self._end:
@@ -113,13 +130,16 @@ class _Parser:
         if self._text.startswith("unix:/", self._at):
             self._at += len("unix:")
             return self._unix
+        for scheme, is_tls in (("grpc://", False), ("grpcs://", True)):
+            if self._take(scheme):
+                return functools.partial(self._grpc, is_tls=is_tls)
+        if self._take("grpc+unix://"):
+            return self._grpc_unix
         match = _SCHEME.match(self._text, self._at, self._end)
         rest = self._text[match.end() : self._end] if match else ""
-        if match and (rest.startswith("/") or match.group() in ("vnc:", "unix:")):
-            hint = "an absolute path, as in unix:/run/game" if match.group() == "unix:" else ""
-            raise self._error(
-                f"expected {hint or 'vnc:// or unix:/'}, got {match.group()}", self._at
-            )
+        if match and (rest.startswith("/") or match.group() in _HINTS):
+            hint = _HINTS.get(match.group(), _SCHEMES)
+            raise self._error(f"expected {hint}, got {match.group()}", self._at)
         return None
 
     def _vnc(self) -> Remote:
@@ -139,6 +159,40 @@ class _Parser:
         return Remote(
             id=self._text[start : self._at].rstrip("/"), runtime="", vnc=vnc, rewarder=rewarder
         )
+
+    def _grpc(self, *, is_tls: bool) -> Remote:
+        host = self._host()
+        if not self._take(":"):
+            raise self._error("expected :port of the gRPC server", self._at)
+        endpoint = Endpoint(host=host, port=self._port(), is_tls=is_tls)
+        if self._at == self._end - 1:
+            self._take("/")
+        name = f"[{host}]" if ":" in host else host
+        scheme = "grpcs" if is_tls else "grpc"
+        return _rpc_remote(f"{scheme}://{name}:{endpoint.port}", endpoint)
+
+    def _grpc_unix(self) -> Remote:
+        start = self._at
+        path = self._path()
+        if not path.startswith("/") or len(path.rstrip("/")) == 0:
+            raise self._error(
+                "expected the absolute path of a socket, as in grpc+unix:///run/game/rpc.sock",
+                start,
+            )
+        if len(os.fsencode(path)) > UNIX_SOCKET_MAX_BYTES:
+            raise self._error(
+                f"this path is longer than the {UNIX_SOCKET_MAX_BYTES} bytes that a unix socket "
+                "may have; choose a shorter directory",
+                start,
+            )
+        return _rpc_remote(f"grpc+unix://{path}", Endpoint(path=path))
+
+    def _path(self) -> str:
+        """Takes all up to the next comma, or the end."""
+        start = self._at
+        comma = self._text.find(",", start, self._end)
+        self._at = comma if comma >= 0 else self._end
+        return self._text[start : self._at].rstrip()
 
     def _host(self) -> str:
         if self._take("["):
@@ -170,9 +224,7 @@ class _Parser:
 
     def _unix(self) -> Remote:
         start = self._at
-        comma = self._text.find(",", start, self._end)
-        self._at = comma if comma >= 0 else self._end
-        directory = Path(self._text[start : self._at].rstrip())
+        directory = Path(self._path())
         if len(os.fsencode(directory / "rewarder.sock")) > UNIX_SOCKET_MAX_BYTES:
             raise self._error(
                 f"{directory}/rewarder.sock is longer than the {UNIX_SOCKET_MAX_BYTES} bytes "
@@ -200,20 +252,21 @@ class _Parser:
         if not query and self._end == len(self._text):
             return None
         start = self._end + 1
-        if not query.startswith(_PASSWORD):
-            raise self._error("expected password=... after the ?", start)
-        if ",vnc://" in query or ",unix:/" in query:
+        key = _PASSWORD.match(query)
+        if key is None:
+            raise self._error("expected password=... or token=... after the ?", start)
+        if re.search(r",(vnc|grpcs?|unix|grpc\+unix):/", query):
             raise self._error("the password stands once for all, after the last address", start)
-        value = unquote(query[len(_PASSWORD) :])
+        value = unquote(query[key.end() :])
         if not value:
-            raise self._error("the password is empty", start + len(_PASSWORD))
+            raise self._error("the password is empty", start + key.end())
         return Secret(value)
 
     def _check_kinds(self, items: list[tuple[Remote, int]]) -> None:
         first, _ = items[0]
         seen: set[str] = set()
         for remote, start in items:
-            for kind, name in (("vnc", "screen (:port)"), ("rewarder", "reward port (+port)")):
+            for kind, name in _EVERY_KIND:
                 if (getattr(remote, kind) is None) != (getattr(first, kind) is None):
                     raise self._error(f"all of the addresses have a {name}, or none has", start)
             if remote.id in seen:
@@ -232,9 +285,9 @@ class _Parser:
 
     def _error(self, problem: str, at: int) -> ConfigError:
         shown = self._text
-        place = shown.find(_PASSWORD, self._end)
-        if place >= 0:
-            shown = shown[: place + len(_PASSWORD)] + "***"
+        key = _PASSWORD.search(shown, self._end)
+        if key is not None:
+            shown = shown[: key.end()] + "***"
         return ConfigError(
             f"remotes: {problem}\n    {shown}\n    {' ' * at}^\n"
             f"  right: {_EXAMPLE}, or a number to start so many here",
@@ -242,7 +295,12 @@ class _Parser:
         )
 
 
+def _rpc_remote(address: str, endpoint: Endpoint) -> Remote:
+    return Remote(id=address, runtime="", vnc=None, rewarder=None, rpc=endpoint)
+
+
 def _with_password(remote: Remote, password: Secret | None) -> Remote:
-    if password is None and remote.password is None and remote.id.startswith("unix:"):
+    is_asked = remote.rpc is None and not remote.id.startswith("unix:")
+    if password is None and remote.password is None and not is_asked:
         return remote
     return replace(remote, password=password or remote.password or Secret(DEFAULT_PASSWORD))

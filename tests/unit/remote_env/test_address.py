@@ -89,6 +89,23 @@ def test_a_private_directory_gives_sockets_and_password(tmp_path_factory) -> Non
     assert passwords(parse(f"unix:{directory}?password=other")) == ["other"]
 
 
+def test_grpc_remotes_have_a_port_and_maybe_tls() -> None:
+    plain, other = parse("grpc://a:50051,[::1]:50052/?token=p%2Cq")
+    assert plain.rpc == Endpoint(host="a", port=50051)
+    assert other.rpc == Endpoint(host="::1", port=50052)
+    assert (plain.vnc, plain.rewarder, plain.id) == (None, None, "grpc://a:50051")
+    assert other.id == "grpc://[::1]:50052"
+    assert passwords([plain, other]) == ["p,q", "p,q"]
+    (tls,) = parse("grpcs://a.example:443")
+    assert tls.rpc == Endpoint(host="a.example", port=443, is_tls=True)
+
+
+def test_a_unix_socket_of_grpc_is_a_path() -> None:
+    one, two = parse("grpc+unix:///run/a/rpc.sock,grpc+unix:///run/b/rpc.sock")
+    assert one.rpc == Endpoint(path="/run/a/rpc.sock")
+    assert two.rpc == Endpoint(path="/run/b/rpc.sock")
+
+
 def test_ids_are_unique_and_hold_no_password() -> None:
     remotes = parse("vnc://a:5900+15900,b:5900+15900?password=hush")
     assert len({r.id for r in remotes}) == 2
@@ -97,8 +114,8 @@ def test_ids_are_unique_and_hold_no_password() -> None:
 
 MALFORMED = [
     # text, column of the caret, part of the message
-    ("", 0, "expected vnc:// or unix:/"),
-    ("localhost:5900", 0, "expected vnc:// or unix:/"),
+    ("", 0, "expected vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"),
+    ("localhost:5900", 0, "expected vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"),
     ("http://host/path", 0, "got http:"),
     ("vnc:host:5900", 0, "vnc://"),
     ("unix:relative", 0, "absolute path"),
@@ -128,6 +145,17 @@ MALFORMED = [
     ("vnc://a:5900?password=", 22, "empty"),
     ("vnc://a:5900?password=x,vnc://b:5900", 13, "once for all"),
     ("unix:/" + "d" * 100, 5, "longer than"),
+    ("grpc://host", 11, "expected :port of the gRPC server"),
+    ("grpc:host:1", 0, "expected grpc://host:port"),
+    ("grpcs://host:0", 13, "expected a port"),
+    ("grpc://host:1/path", 13, "expected a comma"),
+    ("grpc+unix://relative", 12, "the absolute path of a socket"),
+    ("grpc+unix:/run/rpc.sock", 0, "with three slashes"),
+    ("grpc+unix:///" + "d" * 120, 12, "longer than"),
+    ("grpc://a:1,vnc://b:5900", 11, "all of the addresses have a screen"),
+    ("grpc://a:1,grpc://a:1", 11, "twice"),
+    ("grpc://a:1?tokn=x", 11, "expected password=... or token="),
+    ("grpc://a:1?token=x,grpc://b:1", 11, "once for all"),
 ]
 
 
