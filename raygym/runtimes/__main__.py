@@ -22,6 +22,7 @@ log = logging.getLogger("raygym.runtimes")
 EXIT_USAGE = 2
 _MAX_PASSWORD_BYTES = 1024
 _LOOPBACK = "127.0.0.1"
+_GYM_CORE = "gym-core"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "4 the environment could not be started.",
     )
     add = parser.add_argument
-    add("runtime", choices=RUNTIMES)
+    add("runtime", choices=[*RUNTIMES, _GYM_CORE], help=f"{_GYM_CORE} has options of its own")
     add("--directory", type=Path, required=True, help="private directory; made if need be")
     add("--password-file", type=Path, help="holds the password of both endpoints")
     add("--password-fd", type=int, help="inherited descriptor to read the password from")
@@ -111,12 +112,18 @@ async def _serve(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until it ends; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser, serve = _parser(), _serve
+    if _GYM_CORE in given:
+        from raygym.runtimes.gym_core import command
+
+        parser, serve = command.parser(), command.serve
+    arguments = parser.parse_args(given)
     logging.basicConfig(
         level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
-        return asyncio.run(_serve(arguments))
+        return asyncio.run(serve(arguments))
     except ConfigError as error:
         print(f"raygym.runtimes: {error}", file=sys.stderr)
         return EXIT_USAGE

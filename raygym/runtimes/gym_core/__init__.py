@@ -1,0 +1,1 @@
+"""The Runtime that hosts any environment of Gymnasium's."""

@@ -1,0 +1,1 @@
+"""Environments that wait for their client: one step of theirs for each step asked."""
