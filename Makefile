@@ -14,6 +14,7 @@ train:  ## Sets up and trains on NeonRace; ARGS="--minutes 3 --workers 2" passes
 
 test:  ## Sets up and passes the whole test suite
 	@scripts/setup test
+	@scripts/peers
 	@$(PYTHON) -m pytest -q tests
 
 check:  ## Format, lint, types, import rules and unit tests, in under two minutes
