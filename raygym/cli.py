@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from raygym import __version__, doctor
+from raygym import __version__, certs, doctor
 from raygym.catalog import Catalog, EnvSpec, load_catalog
 from raygym.errors import ConfigError
 
@@ -27,7 +28,27 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="for programs")
     verb = verbs.add_parser("envs", help="list the environments, with those in RAYGYM_GAMES")
     verb.add_argument("--json", action="store_true", help="for programs")
+    verb = verbs.add_parser("certs", help="make certificates for gRPC remotes")
+    _add_certs(verb)
     return parser
+
+
+def _add_certs(verb: argparse.ArgumentParser) -> None:
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser(
+        "init", help="make an authority, and a server's and a client's certificate"
+    ).add_argument
+    add("--directory", type=Path, default=Path("certs"), help="where they go; made if need be")
+    add(
+        "--host",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME_OR_IP",
+        help="what clients call the server by, beside localhost and this machine's name",
+    )
+    add("--days", type=int, default=365, help="how long they are good")
+    add("--force", action="store_true", help="replace the files that are there")
 
 
 def _as_row(spec: EnvSpec) -> dict[str, Any]:
@@ -66,6 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.verb == "doctor":
             return doctor.main(as_json=arguments.json)
+        if arguments.verb == "certs":
+            made = certs.init(
+                arguments.directory,
+                hosts=arguments.host,
+                days=arguments.days,
+                overwrite=arguments.force,
+            )
+            print(certs.report(made))
+            return 0
         _print_envs(load_catalog(), as_json=arguments.json)
     except ConfigError as error:
         print(f"raygym: {error}", file=sys.stderr)
