@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import raygym
-from raygym.remote_env.env import RemoteEnv
 from raygym.remote_env.process_backend import ProcessBackend
+from raygym.remote_env.realtime_env import RealtimeEnv
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -37,7 +37,7 @@ def starts_s(env_id: str, count: int) -> list[float]:
     return times
 
 
-def key_to_frame_ms(env: RemoteEnv, count: int) -> list[float]:
+def key_to_frame_ms(env: RealtimeEnv, count: int) -> list[float]:
     """Times from sending a key to holding a frame that shows its arrival, in milliseconds."""
     env.reset()
     times: list[float] = []

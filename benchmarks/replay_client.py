@@ -69,7 +69,7 @@ def run_vncdotool(port: int, updates: int) -> None:
             super().vncConnectionMade()
             self.framebufferUpdateRequest()
 
-        def commitUpdate(self, rectangles: object = None) -> None:  # noqa: ARG002, N802
+        def commitUpdate(self, rectangles: object = None) -> None:  # noqa: N802
             self.seen += 1
             if self.seen == 1:
                 self.begin_s = time.process_time()

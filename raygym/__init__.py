@@ -12,17 +12,34 @@ from typing import TYPE_CHECKING, Any
 from raygym.registration import register_all
 
 if TYPE_CHECKING:
-    from raygym.config import ObservationConfig, VncOptions
+    from raygym.config import ObservationConfig, TlsFiles, VncOptions
     from raygym.core import Outcome
     from raygym.environments import make, make_vec
+    from raygym.remote_env.rpc.remote import RemoteEnv, RemoteVectorEnv
+    from raygym.runtimes.serve import serve_env
 
 __version__ = "0.1.0"
-__all__ = ["ObservationConfig", "Outcome", "VncOptions", "make", "make_vec", "register_all"]
+__all__ = [
+    "ObservationConfig",
+    "Outcome",
+    "RemoteEnv",
+    "RemoteVectorEnv",
+    "TlsFiles",
+    "VncOptions",
+    "make",
+    "make_vec",
+    "register_all",
+    "serve_env",
+]
 
 _HOMES = {
     "ObservationConfig": "raygym.config",
+    "TlsFiles": "raygym.config",
     "VncOptions": "raygym.config",
     "Outcome": "raygym.core",
+    "RemoteEnv": "raygym.remote_env.rpc.remote",
+    "RemoteVectorEnv": "raygym.remote_env.rpc.remote",
+    "serve_env": "raygym.runtimes.serve",
     "make": "raygym.environments",
     "make_vec": "raygym.environments",
 }

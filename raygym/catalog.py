@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
+from raygym import gym_ids
 from raygym.errors import ConfigError
 
 GAMES_VARIABLE = "RAYGYM_GAMES"
@@ -131,15 +132,21 @@ class Catalog:
     def env(self, env_id: str) -> EnvSpec:
         """Returns the environment of that id.
 
+        Those of gym-core are not listed: whatever Gymnasium knows is one of them, and its
+        picture and keys are found by making it once in this process.
+
         Raises:
             ConfigError: No such environment; the message names the nearest.
         """
+        if env_id.startswith(gym_ids.PREFIX):
+            return _gym_core_env(env_id)
         try:
             return self.envs[env_id]
         except KeyError:
             known = ", ".join(sorted(self.envs))
             raise ConfigError(
-                f"unknown environment {env_id!r}. Known: {known}. Own Flash games are found "
+                f"unknown environment {env_id!r}. Known: {known}, and {gym_ids.PREFIX}Id for each "
+                "Id of Gymnasium's, as in gym-core.CartPole-v1. Own Flash games are found "
                 f"through the folders in {GAMES_VARIABLE}."
             ) from None
 
@@ -262,6 +269,19 @@ def _env_from(entry: Mapping[str, Any]) -> EnvSpec:
         max_episode_s=float(entry["max_episode_s"]),
         score_floor=entry.get("score_floor"),
         score_ceiling=entry.get("score_ceiling"),
+    )
+
+
+def _gym_core_env(env_id: str) -> EnvSpec:
+    facts = gym_ids.facts(env_id)
+    return EnvSpec(
+        id=env_id,
+        runtime="gym-core",
+        title=env_id.removeprefix(gym_ids.PREFIX),
+        fps=facts.fps,
+        region=Region(0, 0, *facts.size_px),
+        actions=facts.key_map.actions,
+        max_episode_s=facts.max_episode_s,
     )
 
 

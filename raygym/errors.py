@@ -82,7 +82,7 @@ class FrameTimeout(RemoteError):
 
 
 class StepTimeout(RemoteError):
-    """A Remote in lock-step did not answer a request in time; the conversation is over."""
+    """A Remote in lock-step did not answer in time; the next reset mends it."""
 
 
 class RemoteEnvError(RemoteError):

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raygym.core import Endpoint, Remote, Secret
-from raygym.errors import MissingDependency, RemoteFailedToStart
+from raygym.errors import ConfigError, MissingDependency, RemoteFailedToStart
 from raygym.remote_env.private_directory import claim, make_private_directory, remove, sweep
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.01
 _MISSING = "MissingDependency:"
+_EXIT_USAGE = 2
+_COMPLAINT = "raygym.runtimes: "
 
 
 @dataclass
@@ -81,6 +83,7 @@ class ProcessBackend:
         Raises:
             RemoteFailedToStart: It ended or did not listen in time; ends with its log.
             MissingDependency: A program that the runtime needs is absent.
+            ConfigError: The Remote refused its arguments.
         """
         remote_id = f"r-{secrets.token_hex(3)}"
         running = self._spawn(runtime, remote_id)
@@ -193,11 +196,13 @@ class ProcessBackend:
 
     def _failure(
         self, problem: str, running: _Running, runtime: str, remote_id: str
-    ) -> RemoteFailedToStart | MissingDependency:
+    ) -> RemoteFailedToStart | MissingDependency | ConfigError:
         log = _tail(running.directory / "remote.log", 50)
         for line in reversed(log.splitlines()):
             if _MISSING in line:
                 return MissingDependency(line.split(_MISSING, 1)[1].strip())
+            if running.process.poll() == _EXIT_USAGE and line.startswith(_COMPLAINT):
+                return ConfigError(f"{remote_id} ({runtime}): {line.removeprefix(_COMPLAINT)}")
         return RemoteFailedToStart(
             f"{remote_id} ({runtime}) {problem}. Its log ends:\n{log or '(empty)'}",
             remote_id=remote_id,
@@ -209,11 +214,16 @@ def _remote_from(ready: Path, runtime: str, remote_id: str) -> Remote:
     said = json.loads(ready.read_text(encoding="utf-8"))
     password_file = ready.with_name("password")
     password = password_file.read_text(encoding="utf-8").strip() if password_file.is_file() else ""
+    vnc, rewarder, rpc = (
+        parse_endpoint(str(said[kind])) if said.get(kind) else None
+        for kind in ("vnc", "rewarder", "rpc")
+    )
     return Remote(
         id=remote_id,
         runtime=runtime,
-        vnc=parse_endpoint(str(said["vnc"])) if said.get("vnc") else None,
-        rewarder=parse_endpoint(str(said["rewarder"])) if said.get("rewarder") else None,
+        vnc=vnc,
+        rewarder=rewarder,
+        rpc=rpc,
         password=Secret(password) if password else None,
     )
 

@@ -10,6 +10,8 @@ import cv2
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+import raygym
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -61,3 +63,13 @@ def test_a_run_without_episodes_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
 def test_every_example_is_listed_in_the_readme(path):
     assert f"`{path.name}`" in (EXAMPLES / "README.md").read_text()
+
+
+def test_the_remote_agent_plays_what_another_process_hosts():
+    with raygym.serve_env("CartPole-v1", token="t/k") as server:
+        address = f"grpc://{server.endpoint}?token=t%2Fk"
+        done = _run("remote_agent.py", address, "--episodes", "2", "--render-mode", "rgb_array")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["episode 0", "episode 1"]
+    assert all("last picture (400, 600, 3)" in line for line in lines)

@@ -1,6 +1,8 @@
 """Runs remote-gym's own server; prints its port, and ends when its standard input does.
 
-.peers/remote_gym/bin/python tests/peers/remote_gym_server.py '{"kind": "cartpole"}'
+.peers/remote_gym/bin/python tests/peers/remote_gym_server.py '{"kind": "cartpole"}' [FOLDER]
+
+FOLDER holds a peer_envs.py that makes the environments; by default the one beside this file.
 """
 
 import json
@@ -24,7 +26,7 @@ class FreePort(int):
 
 
 def main() -> None:
-    os.chdir(Path(__file__).parent)
+    os.chdir(sys.argv[2] if len(sys.argv) > 2 else Path(__file__).parent)
     port = FreePort(0)
     server = create_remote_environment_server(
         default_args={

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -7,13 +8,17 @@ import gymnasium
 import pytest
 
 import raygym
+from raygym.catalog import load_catalog
 from raygym.core import Remote
 from raygym.environments import make_backend
 from raygym.errors import ConfigError
+from raygym.remote_env.lockstep_env import LockstepEnv
+from raygym.remote_env.realtime_env import RealtimeEnv
 from raygym.remote_env.static_backend import StaticBackend
 from tests.unit.remote_env.fakes import FakeRemotes
 
 CATCH = "test.Catch-v0"
+NEON = "flashgames.NeonRace-v0"
 
 
 @pytest.mark.parametrize(
@@ -115,3 +120,50 @@ def test_a_malformed_game_is_logged_at_import_and_raised_by_make(
 def test_an_unknown_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = raygym.nonsense
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings", "part"),
+    [
+        ("test.Catch-v0", {"mode": "lockstep"}, "test.Catch-v0 has realtime, got 'lockstep'"),
+        (NEON, {"mode": "turns"}, "expected lockstep or realtime, got 'turns'"),
+        (NEON, {"frame_skip": 4}, "frame_skip: belongs to mode='lockstep'"),
+        (NEON, {"env_kwargs": {"a": 1}}, "env_kwargs: belongs to mode='lockstep'"),
+        (NEON, {"mode": "lockstep", "fps": 10}, "fps: belongs to mode='realtime'"),
+        (NEON, {"mode": "lockstep", "actions": "events"}, "actions: belongs to mode='realtime'"),
+        (NEON, {"mode": "lockstep", "frame_skip": 0}, "frame_skip"),
+        (NEON, {"mode": "lockstep", "backend": "fake"}, "'fake' has no lock-step"),
+        (NEON, {"mode": "lockstep", "remotes": "vnc://h:5900"}, "lock-step needs grpc://"),
+        (NEON, {"mode": "realtime", "remotes": "grpc://h:1"}, "has no screen"),
+        (NEON, {"mode": "lockstep", "step_timeout_s": 0}, "step_timeout_s"),
+    ],
+)
+def test_what_does_not_go_with_the_mode_is_refused(env_id, settings, part) -> None:
+    with pytest.raises(ConfigError, match=re.escape(part)):
+        raygym.make(env_id, **settings)
+
+
+def test_the_mode_follows_from_the_addresses_and_the_runtime() -> None:
+    realtime = raygym.make(NEON, remotes="vnc://h:5900+15900")
+    assert isinstance(realtime, RealtimeEnv)
+    lockstep = raygym.make(NEON, remotes="grpc://127.0.0.1:1", frame_skip=5)
+    assert isinstance(lockstep, LockstepEnv)
+    assert lockstep.metadata["render_fps"] == 5
+    for env in (realtime, lockstep):
+        assert env.observation_space.shape == (480, 640, 3)
+        assert env.action_space.n == len(load_catalog([]).env(NEON).actions)
+        env.close()
+
+
+def test_a_lockstep_env_scales_as_a_realtime_env_does() -> None:
+    observation = raygym.ObservationConfig(height_px=64, width_px=96, is_grey=True)
+    env = raygym.make(NEON, mode="lockstep", observation=observation)
+    assert env.observation_space.shape == (64, 96, 1)
+    env.close()
+
+
+def test_plaintext_to_another_machine_is_refused_by_the_first_reset() -> None:
+    env = raygym.make(NEON, remotes="grpc://example.invalid:1")
+    with pytest.raises(ConfigError, match="is_insecure"):
+        env.reset()
+    env.close()

@@ -16,7 +16,7 @@ from raygym.remote_env.slot import Slot
 from raygym.wire.timing import TimingMark
 
 
-class RemoteEnv(gymnasium.Env[UInt8Array, Any]):
+class RealtimeEnv(gymnasium.Env[UInt8Array, Any]):
     """One Remote as a Gymnasium environment, in real time.
 
     The Remote runs on between steps. ``step`` sends the action at once, waits until its

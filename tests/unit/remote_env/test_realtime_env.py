@@ -5,7 +5,7 @@ import math
 import pytest
 
 from raygym.errors import ConfigError, RemoteFailedToStart
-from raygym.remote_env.env import RemoteEnv
+from raygym.remote_env.realtime_env import RealtimeEnv
 from raygym.remote_env.slot import Slot
 from tests.unit.remote_env.fakes import FakeRemotes, batch, failed
 
@@ -29,8 +29,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def env(remotes: FakeRemotes, clock: Clock) -> RemoteEnv:
-    return RemoteEnv(remotes.slot(), fps=10, clock=clock)
+def env(remotes: FakeRemotes, clock: Clock) -> RealtimeEnv:
+    return RealtimeEnv(remotes.slot(), fps=10, clock=clock)
 
 
 def record_waits(slot: Slot, clock: Clock) -> list[tuple[float, float]]:
@@ -46,7 +46,7 @@ def record_waits(slot: Slot, clock: Clock) -> list[tuple[float, float]]:
     return waits
 
 
-def test_reset_and_step_return_what_gymnasium_wants(env: RemoteEnv, remotes: FakeRemotes) -> None:
+def test_reset_and_step_return_what_gymnasium_wants(env: RealtimeEnv, remotes: FakeRemotes) -> None:
     observation, info = env.reset(seed=3)
     assert env.observation_space.contains(observation)
     assert info["outcome"] == "ok"
@@ -62,7 +62,7 @@ def test_each_step_waits_for_a_frame_around_its_deadline(
     remotes: FakeRemotes, clock: Clock
 ) -> None:
     slot = remotes.slot()
-    env = RemoteEnv(slot, fps=10, clock=clock)
+    env = RealtimeEnv(slot, fps=10, clock=clock)
     waits = record_waits(slot, clock)
     env.reset()
     env.step(0)
@@ -71,7 +71,7 @@ def test_each_step_waits_for_a_frame_around_its_deadline(
 
 def test_the_schedule_starts_anew_with_each_reset(remotes: FakeRemotes, clock: Clock) -> None:
     slot = remotes.slot()
-    env = RemoteEnv(slot, fps=10, clock=clock)
+    env = RealtimeEnv(slot, fps=10, clock=clock)
     waits = record_waits(slot, clock)
     env.reset()
     clock.now_s = 500.0
@@ -80,12 +80,12 @@ def test_the_schedule_starts_anew_with_each_reset(remotes: FakeRemotes, clock: C
     assert waits[0][1] == pytest.approx(500.15)
 
 
-def test_a_step_before_a_reset_is_a_mistake(env: RemoteEnv) -> None:
+def test_a_step_before_a_reset_is_a_mistake(env: RealtimeEnv) -> None:
     with pytest.raises(ConfigError, match="call reset first"):
         env.step(0)
 
 
-def test_a_lost_remote_raises_out_of_no_step(env: RemoteEnv, remotes: FakeRemotes) -> None:
+def test_a_lost_remote_raises_out_of_no_step(env: RealtimeEnv, remotes: FakeRemotes) -> None:
     env.reset()
     remotes.connections[0].lost = "gone"
     *_, terminated, truncated, info = env.step(0)
@@ -96,35 +96,35 @@ def test_a_lost_remote_raises_out_of_no_step(env: RemoteEnv, remotes: FakeRemote
     assert env.remote_id == "r-1"
 
 
-def test_a_reset_that_finds_no_remote_raises(env: RemoteEnv, remotes: FakeRemotes) -> None:
+def test_a_reset_that_finds_no_remote_raises(env: RealtimeEnv, remotes: FakeRemotes) -> None:
     remotes.start_errors.extend([failed("x")] * 3)
     with pytest.raises(RemoteFailedToStart):
         env.reset()
 
 
 def test_rendering_gives_the_whole_region(remotes: FakeRemotes) -> None:
-    env = RemoteEnv(remotes.slot(), fps=10, render_mode="rgb_array")
+    env = RealtimeEnv(remotes.slot(), fps=10, render_mode="rgb_array")
     env.reset()
     picture = env.render()
     assert picture is not None
     assert picture.shape == (3, 4, 3)
-    assert RemoteEnv(remotes.slot(), fps=10).render() is None
+    assert RealtimeEnv(remotes.slot(), fps=10).render() is None
 
 
 def test_settings_that_make_no_sense_are_refused(remotes: FakeRemotes) -> None:
     with pytest.raises(ConfigError, match="render_mode"):
-        RemoteEnv(remotes.slot(), fps=10, render_mode="human")
+        RealtimeEnv(remotes.slot(), fps=10, render_mode="human")
     with pytest.raises(ConfigError, match="fps"):
-        RemoteEnv(remotes.slot(), fps=0)
+        RealtimeEnv(remotes.slot(), fps=0)
 
 
 def test_the_frame_rate_of_renderings_is_the_rate_of_steps(remotes: FakeRemotes) -> None:
-    assert RemoteEnv(remotes.slot(), fps=5).metadata["render_fps"] == 5
-    assert RemoteEnv(remotes.slot(), fps=math.inf).metadata["render_fps"] == 20
+    assert RealtimeEnv(remotes.slot(), fps=5).metadata["render_fps"] == 5
+    assert RealtimeEnv(remotes.slot(), fps=math.inf).metadata["render_fps"] == 20
 
 
 def test_closing_ends_the_remote_and_the_backend_that_belongs_to_it(remotes: FakeRemotes) -> None:
-    env = RemoteEnv(remotes.slot(), fps=10, backend=remotes)  # type: ignore[arg-type]
+    env = RealtimeEnv(remotes.slot(), fps=10, backend=remotes)  # type: ignore[arg-type]
     env.reset()
     env.close()
     env.close()

@@ -27,7 +27,7 @@ _RETRY_S = 5.0
 _JOIN_MARGIN_S = 30.0
 
 
-class RemoteVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
+class RealtimeVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
     """Many Remotes driven from one process; none waits for another.
 
     One deadline paces all. A slot whose episode ended is reset behind the others, on a
@@ -36,7 +36,7 @@ class RemoteVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
     of the new episode still ignores its action (``AutoresetMode.NEXT_STEP``).
     ``infos["running"]`` tells for each slot whether this step acted: learn from no other.
 
-    ``infos`` holds an array per key of RemoteEnv's info and, under ``_key``, where it has
+    ``infos`` holds an array per key of RealtimeEnv's info and, under ``_key``, where it has
     a value.
 
     Args:
@@ -61,7 +61,7 @@ class RemoteVectorEnv(gymnasium.vector.VectorEnv[UInt8Array, Any, Any]):
         self._places: list[_Place] = []
         self._backend: Backend | None = None
         if not slots:
-            raise ConfigError("RemoteVectorEnv: expected at least one slot, got none")
+            raise ConfigError("RealtimeVectorEnv: expected at least one slot, got none")
         if math.isinf(fps):
             raise ConfigError("fps: a vector environment needs a rate, got inf")
         if render_mode not in (None, "rgb_array"):

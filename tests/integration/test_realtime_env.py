@@ -16,8 +16,8 @@ import raygym
 from raygym.core import Endpoint, Outcome, Remote, Secret
 from raygym.environments import make_backend
 from raygym.errors import ConfigError, RemoteFailedToStart, RemoteUnreachable
-from raygym.remote_env.env import RemoteEnv
 from raygym.remote_env.fake_backend import FakeBackend
+from raygym.remote_env.realtime_env import RealtimeEnv
 from raygym.remote_env.static_backend import StaticBackend
 from tests.compliance.backend import BackendCompliance
 
@@ -44,15 +44,15 @@ def _no_thread_or_directory_is_left(tmp_path_factory, monkeypatch) -> Iterator[N
     assert set(threading.enumerate()) - before == set()
 
 
-Make = Callable[..., RemoteEnv]
+Make = Callable[..., RealtimeEnv]
 
 
 @pytest.fixture
 def make(backend: FakeBackend) -> Iterator[Make]:
     """Makes environments that are closed with the test; of catch inside this process."""
-    made: list[RemoteEnv] = []
+    made: list[RealtimeEnv] = []
 
-    def build(env_id: str = CATCH, **settings: object) -> RemoteEnv:
+    def build(env_id: str = CATCH, **settings: object) -> RealtimeEnv:
         if "remotes" not in settings:
             settings.setdefault("backend", backend)
         made.append(raygym.make(env_id, **settings))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from raygym.errors import ConfigError, MissingDependency, RemoteFailedToStart
-from raygym.remote_env.vector import RemoteVectorEnv, vector_infos
+from raygym.remote_env.realtime_vector import RealtimeVectorEnv, vector_infos
 from tests.unit.remote_env.fakes import FakeRemotes, batch, failed
 
 
@@ -20,13 +20,13 @@ def remotes() -> FakeRemotes:
 
 
 @pytest.fixture
-def env(remotes: FakeRemotes) -> Iterator[RemoteVectorEnv]:
-    env = RemoteVectorEnv([remotes.slot(), remotes.slot()], fps=1000, backend=remotes)  # type: ignore[arg-type]
+def env(remotes: FakeRemotes) -> Iterator[RealtimeVectorEnv]:
+    env = RealtimeVectorEnv([remotes.slot(), remotes.slot()], fps=1000, backend=remotes)  # type: ignore[arg-type]
     yield env
     env.close()
 
 
-def step_until_running(env: RemoteVectorEnv, index: int) -> list[tuple]:  # type: ignore[type-arg]
+def step_until_running(env: RealtimeVectorEnv, index: int) -> list[tuple]:  # type: ignore[type-arg]
     """Steps until a slot acts again; returns what each step gave."""
     steps = []
     deadline = time.monotonic() + 20
@@ -36,19 +36,19 @@ def step_until_running(env: RemoteVectorEnv, index: int) -> list[tuple]:  # type
     return steps
 
 
-def step_for(env: RemoteVectorEnv, duration_s: float) -> None:
+def step_for(env: RealtimeVectorEnv, duration_s: float) -> None:
     deadline = time.monotonic() + duration_s
     while time.monotonic() < deadline:
         env.step([0] * env.num_envs)
 
 
-def connection_of(env: RemoteVectorEnv, remotes: FakeRemotes, index: int):  # type: ignore[no-untyped-def]
+def connection_of(env: RealtimeVectorEnv, remotes: FakeRemotes, index: int):  # type: ignore[no-untyped-def]
     remote_id = env.remote_ids[index]
     assert remote_id is not None
     return remotes.connections[int(remote_id.removeprefix("r-"))]
 
 
-def test_spaces_and_metadata_are_those_of_a_vector(env: RemoteVectorEnv) -> None:
+def test_spaces_and_metadata_are_those_of_a_vector(env: RealtimeVectorEnv) -> None:
     assert env.num_envs == 2
     assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert env.observation_space.shape == (2, 3, 4, 3)
@@ -56,7 +56,7 @@ def test_spaces_and_metadata_are_those_of_a_vector(env: RemoteVectorEnv) -> None
     assert env.action_space.shape == (2,)
 
 
-def test_reset_and_step_give_one_row_per_slot(env: RemoteVectorEnv, remotes: FakeRemotes) -> None:
+def test_reset_and_step_give_one_row_per_slot(env: RealtimeVectorEnv, remotes: FakeRemotes) -> None:
     observations, infos = env.reset(seed=5)
     assert env.observation_space.contains(observations)
     assert sorted(s for s in remotes.seeds if s is not None) == [5, 6]
@@ -73,7 +73,7 @@ def test_reset_and_step_give_one_row_per_slot(env: RemoteVectorEnv, remotes: Fak
     assert len(connection_of(env, remotes, 1).sent) == 2
 
 
-def test_seeds_may_be_given_one_by_one(env: RemoteVectorEnv, remotes: FakeRemotes) -> None:
+def test_seeds_may_be_given_one_by_one(env: RealtimeVectorEnv, remotes: FakeRemotes) -> None:
     env.reset(seed=[None, 8])
     assert set(remotes.seeds) == {None, 8}
     with pytest.raises(ConfigError, match="expected 2 seeds, got 1"):
@@ -81,7 +81,7 @@ def test_seeds_may_be_given_one_by_one(env: RemoteVectorEnv, remotes: FakeRemote
 
 
 def test_an_ended_slot_is_reset_while_the_other_steps_on(
-    env: RemoteVectorEnv, remotes: FakeRemotes
+    env: RealtimeVectorEnv, remotes: FakeRemotes
 ) -> None:
     env.reset()
     ended = connection_of(env, remotes, 0)
@@ -116,7 +116,7 @@ def test_an_ended_slot_is_reset_while_the_other_steps_on(
 
 
 def test_a_lost_remote_is_replaced_behind_the_others(
-    env: RemoteVectorEnv, remotes: FakeRemotes
+    env: RealtimeVectorEnv, remotes: FakeRemotes
 ) -> None:
     env.reset()
     lost_id = env.remote_ids[0]
@@ -131,9 +131,9 @@ def test_a_lost_remote_is_replaced_behind_the_others(
 
 
 def test_a_slot_that_finds_no_remote_waits_while_the_other_steps_on(
-    env: RemoteVectorEnv, remotes: FakeRemotes, monkeypatch: pytest.MonkeyPatch
+    env: RealtimeVectorEnv, remotes: FakeRemotes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raygym.remote_env.vector._RETRY_S", 0.01)
+    monkeypatch.setattr("raygym.remote_env.realtime_vector._RETRY_S", 0.01)
     env.reset()
     remotes.start_errors.extend([failed("no memory")] * 7)
     connection_of(env, remotes, 0).lost = "gone"
@@ -142,7 +142,9 @@ def test_a_slot_that_finds_no_remote_waits_while_the_other_steps_on(
     assert all(infos["running"][1] for *_, infos in steps)
 
 
-def test_without_any_remote_left_a_step_raises(env: RemoteVectorEnv, remotes: FakeRemotes) -> None:
+def test_without_any_remote_left_a_step_raises(
+    env: RealtimeVectorEnv, remotes: FakeRemotes
+) -> None:
     env.reset()
     remotes.start_errors.extend([failed("no memory")] * 6)
     for connection in remotes.connections:
@@ -151,14 +153,14 @@ def test_without_any_remote_left_a_step_raises(env: RemoteVectorEnv, remotes: Fa
         step_for(env, 20)
 
 
-def test_a_reset_that_finds_no_remote_raises(env: RemoteVectorEnv, remotes: FakeRemotes) -> None:
+def test_a_reset_that_finds_no_remote_raises(env: RealtimeVectorEnv, remotes: FakeRemotes) -> None:
     remotes.start_errors.extend([failed("no memory")] * 6)
     with pytest.raises(RemoteFailedToStart, match="no memory"):
         env.reset()
 
 
 def test_a_missing_program_is_raised_by_the_step(
-    env: RemoteVectorEnv, remotes: FakeRemotes
+    env: RealtimeVectorEnv, remotes: FakeRemotes
 ) -> None:
     env.reset()
     remotes.start_errors.append(MissingDependency("no Xvnc"))
@@ -168,7 +170,7 @@ def test_a_missing_program_is_raised_by_the_step(
 
 
 def test_a_reset_takes_over_slots_that_were_resetting(
-    env: RemoteVectorEnv, remotes: FakeRemotes
+    env: RealtimeVectorEnv, remotes: FakeRemotes
 ) -> None:
     env.reset()
     remotes.start_errors.extend([failed("no memory")] * 3)
@@ -188,7 +190,7 @@ def test_one_deadline_paces_all(remotes: FakeRemotes) -> None:
         now_s[0] += seconds
 
     slots = [remotes.slot() for _ in range(3)]
-    env = RemoteVectorEnv(slots, fps=20, clock=lambda: now_s[0], sleep=sleep)
+    env = RealtimeVectorEnv(slots, fps=20, clock=lambda: now_s[0], sleep=sleep)
     env.reset()
     for thinking_s in (0.0, 0.02, 0.01):
         now_s[0] += thinking_s
@@ -198,7 +200,7 @@ def test_one_deadline_paces_all(remotes: FakeRemotes) -> None:
 
 
 def test_closing_ends_every_remote_even_in_the_middle_of_a_reset(remotes: FakeRemotes) -> None:
-    env = RemoteVectorEnv([remotes.slot(), remotes.slot()], fps=1000, backend=remotes)  # type: ignore[arg-type]
+    env = RealtimeVectorEnv([remotes.slot(), remotes.slot()], fps=1000, backend=remotes)  # type: ignore[arg-type]
     env.reset()
     remotes.start_errors.extend([failed("no memory")] * 100)
     remotes.connections[0].lost = "gone"
@@ -212,14 +214,14 @@ def test_closing_ends_every_remote_even_in_the_middle_of_a_reset(remotes: FakeRe
 
 def test_settings_that_make_no_sense_are_refused(remotes: FakeRemotes) -> None:
     with pytest.raises(ConfigError, match="at least one slot"):
-        RemoteVectorEnv([], fps=10)
+        RealtimeVectorEnv([], fps=10)
     with pytest.raises(ConfigError, match="needs a rate"):
-        RemoteVectorEnv([remotes.slot()], fps=math.inf)
+        RealtimeVectorEnv([remotes.slot()], fps=math.inf)
     with pytest.raises(ConfigError, match="render_mode"):
-        RemoteVectorEnv([remotes.slot()], fps=10, render_mode="human")
+        RealtimeVectorEnv([remotes.slot()], fps=10, render_mode="human")
 
 
-def test_actions_must_be_one_per_slot(env: RemoteVectorEnv) -> None:
+def test_actions_must_be_one_per_slot(env: RealtimeVectorEnv) -> None:
     env.reset()
     with pytest.raises(ConfigError, match="expected 2, got 3"):
         env.step([0, 0, 0])
@@ -227,7 +229,7 @@ def test_actions_must_be_one_per_slot(env: RemoteVectorEnv) -> None:
 
 def test_events_are_actions_of_a_vector_too(remotes: FakeRemotes) -> None:
     slots = [remotes.slot(actions="events") for _ in range(2)]
-    env = RemoteVectorEnv(slots, fps=1000)
+    env = RealtimeVectorEnv(slots, fps=1000)
     env.reset()
     env.step([[("KeyEvent", "ArrowUp", True)], []])
     assert sorted(len(connection.sent) for connection in remotes.connections) == [0, 1]

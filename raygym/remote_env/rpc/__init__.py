@@ -1,0 +1,1 @@
+"""Environments in lock-step: clients of raygym.v1 and of dm_env_rpc."""
