@@ -5,109 +5,110 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
-import secrets
 import signal
-import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from raygym.core import Secret
 from raygym.errors import ConfigError, RaygymError
-from raygym.runtimes.host import EXIT_TASK_BROKEN, HostConfig
-from raygym.runtimes.launch import RUNTIMES, make_host
+from raygym.runtimes.host import EXIT_TASK_BROKEN, Host, HostConfig
+from raygym.runtimes.launch import RUNTIMES, make_host, make_lockstep_host
+from raygym.runtimes.lockstep.limits import RpcConfig
+from raygym.runtimes.options import (
+    LOOPBACK,
+    add_password_options,
+    add_port_options,
+    host_config,
+)
+from raygym.runtimes.rpc_options import RPC_OPTIONS, add_rpc_options, read_token, rpc_config
+
+if TYPE_CHECKING:
+    from raygym.runtimes.lockstep_host import LockstepHost
 
 log = logging.getLogger("raygym.runtimes")
 
 EXIT_USAGE = 2
-_MAX_PASSWORD_BYTES = 1024
-_LOOPBACK = "127.0.0.1"
 _GYM_CORE = "gym-core"
+_REALTIME, _LOCKSTEP = "realtime", "lockstep"
+_STEP_TIMEOUT_S = 20.0
+_MAX_STREAMS = 64
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m raygym.runtimes",
-        description="Serves one remote: a screen over VNC, and a reward channel beside it.",
+        description="Serves one remote: a screen over VNC, and a reward channel beside it; or in "
+        "lock-step, a screen to look at and an environment to step over gRPC.",
         epilog="Exit codes: 0 stopped or idle, 2 bad arguments, 3 the screen was lost, "
         "4 the environment could not be started.",
     )
     add = parser.add_argument
     add("runtime", choices=[*RUNTIMES, _GYM_CORE], help=f"{_GYM_CORE} has options of its own")
     add("--directory", type=Path, required=True, help="private directory; made if need be")
-    add("--password-file", type=Path, help="holds the password of both endpoints")
-    add("--password-fd", type=int, help="inherited descriptor to read the password from")
-    add("--bind", metavar="HOST", help=f"address for TCP; {_LOOPBACK} by default")
-    add("--vnc-port", type=int, help="TCP port of the screen; 0 takes a free one")
-    add("--rewarder-port", type=int, help="TCP port of the reward channel; 0 takes a free one")
-    add("--env-id", help="play this from the start, without waiting for a client")
+    add_password_options(parser)
+    add("--bind", metavar="HOST", help=f"address for TCP; {LOOPBACK} by default")
+    add_port_options(parser)
+    add("--mode", choices=[_REALTIME, _LOCKSTEP], default=_REALTIME, help="who owns time")
+    add(
+        "--env-id",
+        "--env",
+        metavar="ID",
+        help="play this from the start, without waiting for a client; in lock-step: only this",
+    )
     add("--idle-timeout-s", type=float, default=600.0, help="end without a client; 0 never")
     add("--lifeline-fd", type=int, help="inherited pipe; its end means the owner is gone")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    lockstep = parser.add_argument_group("only in lock-step")
+    add_rpc_options(lockstep)
+    lockstep.add_argument("--step-timeout-s", type=float, help=f"longest step; {_STEP_TIMEOUT_S:g}")
     return parser
 
 
-def _private_directory(directory: Path) -> Path:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise ConfigError(f"--directory: {directory} belongs to another user")
-    directory.chmod(stat.S_IRWXU)
-    return directory.resolve()
-
-
-def _password(arguments: argparse.Namespace, directory: Path) -> str:
-    """Returns the password; makes one up where none is given, in ``directory/password``."""
-    if arguments.password_file is not None and arguments.password_fd is not None:
-        raise ConfigError("give --password-file or --password-fd, not both")
-    if arguments.password_fd is not None:
-        password = _read_password("--password-fd", arguments.password_fd)
-    elif arguments.password_file is not None:
-        password = _read_password("--password-file", arguments.password_file)
-    else:
-        # VNC uses the first eight bytes only, so more would promise too much.
-        password = secrets.token_urlsafe(6)
-        path = directory / "password"
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(password)
-    return password
-
-
-def _read_password(option: str, source: int | Path) -> str:
-    try:
-        with open(source, "rb") as file:  # noqa: PTH123  a descriptor has no path
-            data = file.read(_MAX_PASSWORD_BYTES + 1).strip()
-        if not 0 < len(data) <= _MAX_PASSWORD_BYTES:
-            raise ConfigError(f"{option}: expected a password of 1 to {_MAX_PASSWORD_BYTES} bytes")
-        return data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        # A decoding error would show what was read.
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{option}: no password could be read: {why}") from None
-
-
-def _config(arguments: argparse.Namespace) -> HostConfig:
-    is_tcp = any(
-        given is not None for given in (arguments.bind, arguments.vnc_port, arguments.rewarder_port)
-    )
-    directory = _private_directory(arguments.directory)
-    return HostConfig(
-        directory=directory,
-        password=_password(arguments, directory),
-        bind=(arguments.bind or _LOOPBACK) if is_tcp else None,
-        rewarder_port=arguments.rewarder_port or 0,
-        idle_timeout_s=arguments.idle_timeout_s,
-        env_id=arguments.env_id,
-        lifeline_fd=arguments.lifeline_fd,
-    )
-
-
 async def _serve(arguments: argparse.Namespace) -> int:
-    host = make_host(arguments.runtime, _config(arguments), vnc_port=arguments.vnc_port or 0)
+    is_lockstep = arguments.mode == _LOCKSTEP
+    _check(arguments, is_lockstep=is_lockstep)
+    is_tcp = arguments.rpc_port is not None or None
+    config = host_config(arguments, env_id=arguments.env_id, is_tcp=is_tcp)
+    vnc_port = arguments.vnc_port or 0
+    host: Host | LockstepHost
+    if is_lockstep:
+        rpc = _rpc_config(arguments, config)
+        host = make_lockstep_host(arguments.runtime, config, rpc, vnc_port=vnc_port)
+    else:
+        host = make_host(arguments.runtime, config, vnc_port=vnc_port)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.stop)
     return await host.run()
+
+
+def _check(arguments: argparse.Namespace, *, is_lockstep: bool) -> None:
+    """Raises ConfigError for an option of the other mode."""
+    others = ("rewarder_port",) if is_lockstep else (*RPC_OPTIONS, "step_timeout_s")
+    for name in others:
+        if getattr(arguments, name) not in (None, False):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} does not belong to --mode {arguments.mode}"
+            )
+
+
+def _rpc_config(arguments: argparse.Namespace, config: HostConfig) -> RpcConfig:
+    is_tcp = config.bind is not None
+    token = Secret(config.password) if is_tcp else None
+    if arguments.token_file is not None:
+        token = read_token(arguments.token_file)
+    return rpc_config(
+        arguments,
+        config.directory,
+        is_tcp=is_tcp,
+        token=token,
+        max_streams=_MAX_STREAMS,
+        step_timeout_s=_STEP_TIMEOUT_S
+        if arguments.step_timeout_s is None
+        else arguments.step_timeout_s,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

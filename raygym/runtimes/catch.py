@@ -99,7 +99,7 @@ class CatchTask:
         catalog = catalog or load_catalog()
         width_px, height_px = catalog.runtime(self.runtime).screen_px
         self.manifest: Mapping[str, Any] = {
-            "modes": list(catalog.runtime(self.runtime).modes),
+            "modes": ["realtime"],
             "screen": [width_px, height_px],
             "timing_strip": list(TIMING_STRIP_PX),
         }

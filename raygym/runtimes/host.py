@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +16,7 @@ from typing import Any, Protocol
 from raygym.config import check_range
 from raygym.core import Endpoint, Outcome
 from raygym.errors import ConfigError, RaygymError
+from raygym.runtimes.ownership import READY_FILE, Lifeline, write_ready
 from raygym.runtimes.reward_channel import RewardChannel
 from raygym.wire import rewarder
 from raygym.wire.rewarder_server import Request, ResetRequested, RewarderServer
@@ -198,7 +197,7 @@ class Host:
         )
         self._orders: asyncio.Queue[_Order] = asyncio.Queue()
         self._exit: asyncio.Future[tuple[int, str]] | None = None
-        self._is_orphan = False
+        self._lifeline: Lifeline | None = None
         self.is_ready = asyncio.Event()
         """Set once both endpoints answer."""
 
@@ -243,7 +242,7 @@ class Host:
         self._exit = asyncio.get_running_loop().create_future()
         jobs: list[asyncio.Task[None]] = []
         reason = "the remote did not start"
-        (self._config.directory / "ready.json").unlink(missing_ok=True)
+        (self._config.directory / READY_FILE).unlink(missing_ok=True)
         try:
             vnc = await self._screen.start()
             endpoint = await self._channel.start()
@@ -254,7 +253,10 @@ class Host:
                 asyncio.create_task(self._watch_screen()),
                 asyncio.create_task(self._pulse()),
             ]
-            self._watch_lifeline()
+            self._lifeline = Lifeline(
+                self._config.lifeline_fd,
+                lambda: self.stop(reason="the owner of this remote is gone"),
+            )
             for job in jobs:
                 job.add_done_callback(self._job_ended)
             code, reason = await self._exit
@@ -351,44 +353,26 @@ class Host:
             if is_realtime and now_s - self._channel.last_sent_s >= _KEEP_ALIVE_S:
                 self.reward(0.0)
 
-    def _watch_lifeline(self) -> None:
-        fd = self._config.lifeline_fd
-        if fd is None:
-            return
-        loop = asyncio.get_running_loop()
-
-        def readable() -> None:
-            with contextlib.suppress(OSError):
-                if os.read(fd, 1):
-                    return
-            loop.remove_reader(fd)
-            self._is_orphan = True
-            self.stop(EXIT_OK, "the owner of this remote is gone")
-
-        loop.add_reader(fd, readable)
-
     def _write_ready(self, vnc: Endpoint, endpoint: Endpoint) -> None:
-        """Says where it listens, in one atomic step."""
-        said = {
-            "runtime": self._task.runtime,
-            "pid": os.getpid(),
-            "vnc": str(vnc),
-            "rewarder": str(endpoint),
-            "protocol": rewarder.PROTOCOL,
-        }
-        part = self._config.directory / "ready.json.part"
-        part.write_text(json.dumps(said), encoding="utf-8")
-        part.rename(self._config.directory / "ready.json")
+        write_ready(
+            self._config.directory,
+            {
+                "runtime": self._task.runtime,
+                "vnc": str(vnc),
+                "rewarder": str(endpoint),
+                "protocol": rewarder.PROTOCOL,
+            },
+        )
 
     async def _close(self, reason: str) -> None:
-        if self._config.lifeline_fd is not None:
-            asyncio.get_running_loop().remove_reader(self._config.lifeline_fd)
+        is_orphan = self._lifeline is not None and self._lifeline.is_gone
+        if self._lifeline is not None:
+            self._lifeline.close()
         # Last in, first out; each runs whatever becomes of those before it.
         async with contextlib.AsyncExitStack() as stack:
-            if self._is_orphan:
+            if is_orphan:
                 stack.callback(shutil.rmtree, self._config.directory, ignore_errors=True)
-            ready = self._config.directory / "ready.json"
-            stack.callback(ready.unlink, missing_ok=True)
+            stack.callback((self._config.directory / READY_FILE).unlink, missing_ok=True)
             stack.push_async_callback(self._screen.close)
             stack.push_async_callback(self._task.close)
             stack.push_async_callback(self._channel.close, reason)

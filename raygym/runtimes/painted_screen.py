@@ -12,6 +12,7 @@ import numpy as np
 
 from raygym.core import Endpoint, UInt8Array
 from raygym.errors import ProtocolError
+from raygym.wire.encoder import Box
 from raygym.wire.rfb_server import ClientReady, KeyEvent, PointerEvent, RfbServer
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class PaintedScreen:
         self._clients: dict[RfbServer, asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
         self._readers: set[asyncio.Task[None]] = set()
+        self.exact: Box | None = None
+        """A part that is sent without loss to clients who connect from now on."""
         self.on_key: Callable[[KeyEvent], None] = lambda _: None
         """Called with each key event of any client."""
         self.on_pointer: Callable[[PointerEvent], None] = lambda _: None
@@ -113,6 +116,7 @@ class PaintedScreen:
             height=self._size_px[1],
             name=self._name,
             password=self._password,
+            exact=self.exact,
         )
         try:
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S) as limit:

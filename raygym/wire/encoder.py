@@ -126,14 +126,31 @@ def compact_length(length: int) -> bytes:
 
 def changed_box(old: UInt8Array, new: UInt8Array) -> Box | None:
     """Returns what bounds the difference of two pictures uint8[H, W, 3], or None if equal."""
-    rows = np.flatnonzero([not np.array_equal(a, b) for a, b in zip(old, new, strict=True)])
+    differs = _as_rows(old) != _as_rows(new)
+    rows = np.flatnonzero(differs.any(axis=1))
     if not rows.size:
         return None
     top, bottom = int(rows[0]), int(rows[-1]) + 1
-    differs = (old[top:bottom] != new[top:bottom]).any(axis=(0, 2))
-    columns = np.flatnonzero(differs)
+    columns = np.flatnonzero(differs[top:bottom].any(axis=0)) // 3
     left, right = int(columns[0]), int(columns[-1]) + 1
     return Box(left, top, right - left, bottom - top)
+
+
+def _as_rows(pixels: UInt8Array) -> UInt8Array:
+    """Returns uint8[H, W, 3] as uint8[H, W * 3]; a part of a larger picture without a copy."""
+    height, width, _ = pixels.shape
+    if pixels.strides[1:] != (3, 1):
+        return pixels.reshape(height, width * 3)
+    shape, strides = (height, width * 3), (pixels.strides[0], 1)
+    return np.lib.stride_tricks.as_strided(pixels, shape, strides, writeable=False)
+
+
+def common_box(one: Box, other: Box) -> Box | None:
+    """Returns what both boxes hold, or None if that is nothing."""
+    left, top = max(one.x, other.x), max(one.y, other.y)
+    right = min(one.x + one.width, other.x + other.width)
+    bottom = min(one.y + one.height, other.y + other.height)
+    return Box(left, top, right - left, bottom - top) if left < right and top < bottom else None
 
 
 def _header(box: Box, encoding: Encoding) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import re
 import secrets
@@ -14,7 +15,7 @@ from raygym.config import VncOptions
 from raygym.core import UInt8Array
 from raygym.errors import ConfigError, HandshakeRefused, ProtocolError, RemoteProtocolError
 from raygym.wire import vnc_auth
-from raygym.wire.encoder import Box, Encoder, changed_box
+from raygym.wire.encoder import Box, Encoder, changed_box, common_box
 from raygym.wire.encodings import (
     MAX_HEIGHT_PX,
     MAX_TEXT_BYTES,
@@ -64,6 +65,7 @@ class RfbServer:
         height: In pixels, 1 to 2880.
         name: Shown in a viewer's title.
         password: Up to eight bytes count; None lets everybody in.
+        exact: A part that is sent without loss, whatever the client asks for.
         challenge: 16 bytes that the client must encrypt; random unless a test gives them.
 
     Raises:
@@ -77,6 +79,7 @@ class RfbServer:
         height: int,
         name: str,
         password: str | None,
+        exact: Box | None = None,
         challenge: bytes | None = None,
     ) -> None:
         if not (0 < width <= MAX_WIDTH_PX and 0 < height <= MAX_HEIGHT_PX):
@@ -88,6 +91,7 @@ class RfbServer:
         self._height = height
         self._name = name.encode()
         self._password = password
+        self._exact = exact
         self._challenge = challenge or secrets.token_bytes(vnc_auth.CHALLENGE_BYTES)
         self._outgoing = bytearray(b"RFB 003.008\n")
         self._buffer = ReceiveBuffer()
@@ -156,7 +160,7 @@ class RfbServer:
         box = self._box_to_send(self._sent, pixels)
         if box is None:
             return False
-        rectangles = self._encoder.rectangles(pixels, box, self._pixel_format, self._options)
+        rectangles = self._rectangles(pixels, box)
         box.of(self._sent)[:] = box.of(pixels)
         self._outgoing += struct.pack(">BxH", ServerMessage.FRAMEBUFFER_UPDATE, len(rectangles))
         for rectangle in rectangles:
@@ -164,6 +168,18 @@ class RfbServer:
         self._asked = None
         self._is_whole_asked = False
         return True
+
+    def _rectangles(self, pixels: UInt8Array, box: Box) -> list[bytes]:
+        rectangles = self._encoder.rectangles(pixels, box, self._pixel_format, self._options)
+        exact = None if self._exact is None else common_box(box, self._exact)
+        is_lossy = (
+            self._options.encoding == "tight" and self._options.fine_quality_level is not None
+        )
+        if exact is None or not is_lossy:
+            return rectangles
+        # After the others, so that it covers what JPEG made of it.
+        options = dataclasses.replace(self._options, fine_quality_level=None)
+        return rectangles + self._encoder.rectangles(pixels, exact, self._pixel_format, options)
 
     def _box_to_send(self, sent: UInt8Array, pixels: UInt8Array) -> Box | None:
         asked = self._asked

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import logging
+import os
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +23,8 @@ _KINDS = {
     ".wasm": "application/wasm",
     ".swf": "application/x-shockwave-flash",
 }
+_LINK = "link"
+_WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _REQUEST_TIMEOUT_S = 10.0
 _REQUEST_MAX_BYTES = 16384
 _SECURITY = (
@@ -39,9 +45,17 @@ class PageServer:
     Args:
         folders: The folder behind the first part of each path; files outside are not served,
             whatever links say.
+        on_link: Gets the connected socket of each WebSocket that a page opens at ``link``, in
+            the event loop, and owns it then; None refuses them.
     """
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        *,
+        on_link: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        self._on_link = on_link
         self._folders = {name: folder.resolve() for name, folder in folders.items()}
         self._token = secrets.token_urlsafe(16)
         self._server: asyncio.Server | None = None
@@ -77,11 +91,18 @@ class PageServer:
         except (OSError, ValueError):
             return None
 
+    def _is_link(self, target: str) -> bool:
+        token, _, rest = target.lstrip("/").partition("/")
+        return rest == _LINK and secrets.compare_digest(token.encode(), self._token.encode())
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT_S):
                 request = await reader.readuntil(b"\r\n\r\n")
                 method, target, _ = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+                if self._on_link is not None and self._is_link(target):
+                    self._on_link(await _upgrade(request, writer))
+                    return
                 file = self.find(target) if method in ("GET", "HEAD") else None
                 await self._answer(writer, file, has_body=method != "HEAD")
         except (
@@ -116,3 +137,29 @@ class PageServer:
         if has_body:
             writer.write(body)
         await writer.drain()
+
+
+async def _upgrade(request: bytes, writer: asyncio.StreamWriter) -> socket.socket:
+    """Agrees to a WebSocket; returns a socket of its own for it, and leaves the old to be closed.
+
+    Raises:
+        ValueError: It is no such request.
+    """
+    heads = {}
+    for line in request.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        heads[name.strip().lower()] = value.strip()
+    key = heads.get("sec-websocket-key")
+    if key is None:
+        raise ValueError("a link must be a WebSocket")
+    digest = hashlib.sha1((key + _WEBSOCKET_KEY).encode("latin-1"), usedforsecurity=False).digest()
+    head = (
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}",
+    )
+    writer.write("\r\n".join([*head, "", ""]).encode("latin-1"))
+    await writer.drain()
+    sock: socket.socket = writer.get_extra_info("socket")
+    return socket.socket(fileno=os.dup(sock.fileno()))

@@ -8,14 +8,14 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from raygym.catalog import Catalog, Game, load_catalog
 from raygym.errors import ConfigError
 from raygym.runtimes.browser import Browser, BrowserError, BrowserLoss
+from raygym.runtimes.flashgames.orders import SEED_MAX, play_order
 from raygym.runtimes.flashgames.page_server import PageServer
 from raygym.runtimes.flashgames.ruffle import ruffle_dir
 from raygym.runtimes.flashgames.watchdog import PING_EVERY_S, Watchdog
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 TIMING_STRIP_PX = (18, 752)
-SEED_MAX = 2**31 - 1
-"""Games take seeds as 32-bit signed numbers; larger ones are folded into that."""
 
 _PLAY_TIMEOUT_S = 25.0
 _RESET_ATTEMPTS = 2
@@ -82,7 +80,7 @@ class FlashTask:
         self._screen_px = catalog.runtime(self.runtime).screen_px
         self.env_ids = tuple(sorted(self._games))
         self.manifest: Mapping[str, Any] = {
-            "modes": list(catalog.runtime(self.runtime).modes),
+            "modes": ["realtime"],
             "screen": list(self._screen_px),
             "timing_strip": list(TIMING_STRIP_PX),
         }
@@ -165,7 +163,7 @@ class FlashTask:
         assert self._browser is not None  # noqa: S101  started above
         self._episode += 1
         self._early_frames = []
-        order = self._order(game, seed)
+        order = play_order(game, self._server, episode=self._episode, seed=seed)
         try:
             said = await self._browser.evaluate(
                 f"raygym.play({json.dumps(order)})", timeout_s=_PLAY_TIMEOUT_S
@@ -183,26 +181,6 @@ class FlashTask:
             said["took_ms"],
             said["is_reloaded"],
         )
-
-    def _order(self, game: Game, seed: int) -> dict[str, Any]:
-        """Returns what the page needs to know to play."""
-        spec = game.spec
-        return {
-            "episode": self._episode,
-            "env_id": spec.id,
-            "title": spec.title,
-            "swf": self._server.url(f"{spec.id}/{quote(game.swf.name)}"),
-            "width": spec.region.width,
-            "height": spec.region.height,
-            "fps": spec.fps,
-            "max_episode_s": spec.max_episode_s,
-            "keys": list(dict.fromkeys(key for action in spec.actions for key in action)),
-            "start_keys": list(game.start_keys),
-            "score": asdict(game.score),
-            "reset": game.reset,
-            "state": game.state,
-            "seed": seed % (SEED_MAX + 1),
-        }
 
     def _open_episode(self, episode: int) -> None:
         if episode != self._episode:

@@ -4,64 +4,95 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import secrets
 import shutil
 import signal
-import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from raygym.core import Endpoint, Secret
 from raygym.errors import ConfigError
+from raygym.gym_ids import HEADLESS, PREFIX
+from raygym.runtimes.host import Host
+from raygym.runtimes.launch import make_gym_core_host
 from raygym.runtimes.lockstep.limits import RpcConfig
 from raygym.runtimes.lockstep.server import LockstepServer
+from raygym.runtimes.options import (
+    LOOPBACK,
+    add_password_options,
+    add_port_options,
+    host_config,
+    private_directory,
+)
+from raygym.runtimes.ownership import READY_FILE, Lifeline, write_ready
+from raygym.runtimes.rpc_options import RPC_OPTIONS, add_rpc_options, read_token, rpc_config
 from raygym.runtimes.serve import RUNTIME, make_server
 
-if TYPE_CHECKING:
-    from raygym.config import TlsFiles
+T = TypeVar("T")
 
 log = logging.getLogger("raygym.runtimes")
 
-_LOOPBACK = "127.0.0.1"
+_LOCKSTEP, _REALTIME = "lockstep", "realtime"
+_ONLY_IN = {
+    _LOCKSTEP: (
+        *RPC_OPTIONS,
+        "max_streams",
+    ),
+    _REALTIME: ("password_file", "password_fd", "vnc_port", "rewarder_port", "play"),
+}
+"""The options of one mode only."""
+_LOCKSTEP_STEP_S = 60.0
+_REALTIME_STEP_S = 5.0
+_MAX_STREAMS = 64
 _PULSE_S = 0.5
-_MAX_TOKEN_BYTES = 1024
 
 
 def parser() -> argparse.ArgumentParser:
     """Returns what reads the command line."""
     made = argparse.ArgumentParser(
         prog=f"python -m raygym.runtimes {RUNTIME}",
-        description="Serves Gymnasium environments in lock-step, over gRPC and a unix socket.",
-        epilog="Exit codes: 0 stopped or idle, 2 bad arguments, 4 it could not listen.",
+        description="Serves Gymnasium environments: in lock-step, over gRPC and a unix socket, "
+        "or in real time, as a screen over VNC with a reward channel beside it.",
+        epilog="Exit codes: 0 stopped or idle, 2 bad arguments, 4 it could not listen, or the "
+        "environment could not be started.",
     )
     add = made.add_argument
     add("runtime", choices=[RUNTIME])
+    add("--mode", choices=list(_ONLY_IN), default=_LOCKSTEP, help="who owns time")
     add(
         "--env",
         action="append",
         required=True,
         metavar="ID",
-        help="an id of Gymnasium's, module:function or file.py:function; several ids may be given",
+        help="an id of Gymnasium's or of Universe's gym-core; in lock-step also module:function "
+        "or file.py:function; several ids may be given",
     )
     add("--directory", type=Path, help="private directory for sockets; made if need be")
-    add("--bind", metavar="HOST", help=f"address for gRPC; {_LOOPBACK} by default")
-    add("--rpc-port", type=int, help="TCP port of gRPC; 0 takes a free one")
-    add("--tls-cert", type=Path, help="certificate chain of this server (PEM)")
-    add("--tls-key", type=Path, help="its private key (PEM)")
-    add("--tls-ca", type=Path, help="authority that clients' certificates must come from (PEM)")
-    add("--token-file", type=Path, help="holds what clients must know")
-    add("--insecure", action="store_true", help="allow plaintext beyond this machine")
-    add("--max-streams", type=int, default=64, help="most conversations at a time")
-    add("--step-timeout-s", type=float, default=60.0, help="longest step of an environment")
+    add("--bind", metavar="HOST", help=f"address for TCP; {LOOPBACK} by default")
+    add(
+        "--step-timeout-s", type=float, help="longest step of an environment; 60, or 5 in real time"
+    )
     add("--idle-timeout-s", type=float, default=600.0, help="end without a client; 0 never")
     add("--lifeline-fd", type=int, help="inherited pipe; its end means the owner is gone")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    _add_lockstep(made.add_argument_group("only in lock-step"))
+    realtime = made.add_argument_group("only in real time, where --directory is needed")
+    add_password_options(realtime)
+    add_port_options(realtime)
+    realtime.add_argument(
+        "--play", action="store_true", help="play from the start, without waiting for a client"
+    )
     return made
+
+
+def _add_lockstep(group: argparse._ArgumentGroup) -> None:
+    add_rpc_options(group)
+    group.add_argument(
+        "--max-streams", type=int, help=f"most conversations at a time; {_MAX_STREAMS}"
+    )
 
 
 async def serve(arguments: argparse.Namespace) -> int:
@@ -70,11 +101,43 @@ async def serve(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: An argument makes no sense.
     """
-    remote = _Remote(arguments)
+    _check(arguments)
     loop = asyncio.get_running_loop()
+    if arguments.mode == _REALTIME:
+        host = _host(arguments)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, host.stop)
+        return await host.run()
+    remote = _Remote(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, remote.stop, "it was told to stop")
     return await remote.run()
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises ConfigError for an option of the other mode."""
+    other = _REALTIME if arguments.mode == _LOCKSTEP else _LOCKSTEP
+    for name in _ONLY_IN[other]:
+        # 0 is a port, and equals False.
+        if getattr(arguments, name) is not None and getattr(arguments, name) is not False:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} belongs to --mode {other}, and this is --mode "
+                f"{arguments.mode}"
+            )
+    if arguments.mode == _REALTIME and arguments.directory is None:
+        raise ConfigError("--directory: real time needs a private directory")
+
+
+def _host(arguments: argparse.Namespace) -> Host:
+    for name, value in HEADLESS.items():
+        os.environ.setdefault(name, value)
+    first = PREFIX + arguments.env[0].removeprefix(PREFIX)
+    return make_gym_core_host(
+        host_config(arguments, env_id=first if arguments.play else None),
+        arguments.env,
+        vnc_port=arguments.vnc_port or 0,
+        step_timeout_s=_or(arguments.step_timeout_s, _REALTIME_STEP_S),
+    )
 
 
 class _Remote:
@@ -84,10 +147,11 @@ class _Remote:
         self._env: Sequence[str] = arguments.env
         self._lifeline_fd: int | None = arguments.lifeline_fd
         self._idle_timeout_s: float = arguments.idle_timeout_s
-        self._directory = _private_directory(arguments.directory)
+        given: Path | None = arguments.directory
+        self._directory = None if given is None else private_directory(given)
         config = _config(arguments, self._directory)
         self._server: LockstepServer = make_server(_only_one(self._env), config)
-        self._is_orphan = False
+        self._lifeline: Lifeline | None = None
         self._stopped = asyncio.Event()
 
     def stop(self, reason: str) -> None:
@@ -101,7 +165,9 @@ class _Remote:
         try:
             endpoint = await self._server.start()
             self._write_ready(endpoint)
-            self._watch_lifeline()
+            self._lifeline = Lifeline(
+                self._lifeline_fd, lambda: self.stop("the owner of this remote is gone")
+            )
             watcher = asyncio.create_task(self._watch_idle())
             await self._stopped.wait()
             return 0
@@ -111,48 +177,31 @@ class _Remote:
             await self._close()
 
     async def _close(self) -> None:
-        if self._lifeline_fd is not None:
-            asyncio.get_running_loop().remove_reader(self._lifeline_fd)
+        is_orphan = self._lifeline is not None and self._lifeline.is_gone
+        if self._lifeline is not None:
+            self._lifeline.close()
         try:
             await self._server.close()
         finally:
             if self._directory is not None:
-                for name in ("ready.json", "token"):
+                for name in (READY_FILE, "token"):
                     (self._directory / name).unlink(missing_ok=True)
-                if self._is_orphan:
+                if is_orphan:
                     shutil.rmtree(self._directory, ignore_errors=True)
 
     def _write_ready(self, endpoint: Endpoint) -> None:
-        """Says where it listens, in one atomic step."""
         log.info("gym_core.ready rpc=%s envs=%s", endpoint, ",".join(self._env))
         if self._directory is None:
             return
-        said = {
-            "runtime": RUNTIME,
-            "pid": os.getpid(),
-            "rpc": str(endpoint),
-            "rpc_socket": self._server.local_socket,
-            "env_ids": list(self._env),
-        }
-        part = self._directory / "ready.json.part"
-        part.write_text(json.dumps(said), encoding="utf-8")
-        part.rename(self._directory / "ready.json")
-
-    def _watch_lifeline(self) -> None:
-        fd = self._lifeline_fd
-        if fd is None:
-            return
-        loop = asyncio.get_running_loop()
-
-        def readable() -> None:
-            with contextlib.suppress(OSError):
-                if os.read(fd, 1):
-                    return
-            loop.remove_reader(fd)
-            self._is_orphan = True
-            self.stop("the owner of this remote is gone")
-
-        loop.add_reader(fd, readable)
+        write_ready(
+            self._directory,
+            {
+                "runtime": RUNTIME,
+                "rpc": str(endpoint),
+                "rpc_socket": self._server.local_socket,
+                "env_ids": list(self._env),
+            },
+        )
 
     async def _watch_idle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -170,43 +219,26 @@ def _only_one(env: Sequence[str]) -> str | Sequence[str]:
     return env[0] if len(env) == 1 else env
 
 
-def _private_directory(directory: Path | None) -> Path | None:
-    if directory is None:
-        return None
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise ConfigError(f"--directory: {directory} belongs to another user")
-    directory.chmod(stat.S_IRWXU)
-    return directory.resolve()
-
-
 def _config(arguments: argparse.Namespace, directory: Path | None) -> RpcConfig:
     is_tcp = directory is None or arguments.bind is not None or arguments.rpc_port is not None
-    return RpcConfig(
-        bind=(arguments.bind or _LOOPBACK) if is_tcp else None,
-        port=arguments.rpc_port or 0,
-        directory=directory,
+    return rpc_config(
+        arguments,
+        directory,
+        is_tcp=is_tcp,
         token=_token(arguments.token_file, directory, is_tcp=is_tcp),
-        tls=_tls(arguments),
-        is_insecure=arguments.insecure,
-        max_streams=arguments.max_streams,
-        step_timeout_s=arguments.step_timeout_s,
+        max_streams=_or(arguments.max_streams, _MAX_STREAMS),
+        step_timeout_s=_or(arguments.step_timeout_s, _LOCKSTEP_STEP_S),
     )
+
+
+def _or(given: T | None, otherwise: T) -> T:
+    return otherwise if given is None else given
 
 
 def _token(path: Path | None, directory: Path | None, *, is_tcp: bool) -> Secret | None:
     """Returns the token; makes one up for TCP where none is given, in ``directory/token``."""
     if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"--token-file: no token could be read: {why}") from None
-        if not (0 < len(text) <= _MAX_TOKEN_BYTES and text.isascii() and text.isprintable()):
-            raise ConfigError(
-                f"--token-file: expected 1 to {_MAX_TOKEN_BYTES} printable ASCII characters"
-            )
-        return Secret(text)
+        return read_token(path)
     if directory is None or not is_tcp:
         return None
     token = secrets.token_urlsafe(24)
@@ -215,16 +247,3 @@ def _token(path: Path | None, directory: Path | None, *, is_tcp: bool) -> Secret
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(token)
     return Secret(token)
-
-
-def _tls(arguments: argparse.Namespace) -> TlsFiles | None:
-    given = (arguments.tls_cert, arguments.tls_key, arguments.tls_ca)
-    if not any(given):
-        return None
-    if arguments.tls_cert is None or arguments.tls_key is None:
-        raise ConfigError(
-            "--tls-cert and --tls-key belong together; `raygym certs init` makes both"
-        )
-    from raygym.config import TlsFiles
-
-    return TlsFiles(cert=arguments.tls_cert, key=arguments.tls_key, ca=arguments.tls_ca)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import gymnasium
 
+from raygym import gym_ids
 from raygym.errors import ConfigError
 from raygym.runtimes.lockstep.env_loop import EnvFactory
 
@@ -23,13 +24,11 @@ FactoryOrId: TypeAlias = str | Sequence[str] | Callable[..., gymnasium.Env[Any, 
 
 @dataclass(frozen=True)
 class GymFactory:
-    """Makes environments that Gymnasium knows by their ids."""
+    """Makes environments by the ids that ``gym_ids.find`` takes."""
 
     def __call__(self, env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         """Makes one; actions were checked before they get there."""
-        given = {"disable_env_checker": True, **kwargs}
-        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, **given)
-        return env
+        return gym_ids.make(env_id, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class PlainFactory:
 def resolve(factory_or_id: FactoryOrId) -> tuple[EnvFactory, tuple[str, ...]]:
     """Returns what makes environments, and the ids that it knows (none: one without a name).
 
+    Ids of Gymnasium's are told without ``gym-core.`` before them.
+
     Raises:
         ConfigError: There is no such environment or function.
     """
@@ -86,15 +87,16 @@ def resolve(factory_or_id: FactoryOrId) -> tuple[EnvFactory, tuple[str, ...]]:
             factory = NamedFactory(where, name)
             factory.load()
             return factory, ()
-    for env_id in ids:
+    plain = tuple(env_id.removeprefix(gym_ids.PREFIX) for env_id in ids)
+    for env_id in plain:
         try:
-            gymnasium.spec(env_id)
-        except (gymnasium.error.Error, ImportError) as error:
+            gym_ids.find(env_id)
+        except ConfigError as error:
             raise ConfigError(
-                f"serve_env: Gymnasium knows no environment {env_id!r}: {error}. A function is "
-                "given as module:function or file.py:function"
+                f"serve_env: {error.message} A function is given as module:function or "
+                "file.py:function"
             ) from error
-    return GymFactory(), ids
+    return GymFactory(), plain
 
 
 def pickled(factory: EnvFactory) -> bytes:

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from raygym.core import Outcome
-from raygym.errors import ConfigError
+from raygym.errors import ConfigError, StepTimeout
 from raygym.runtimes.lockstep.answers import error_of, failure, refused
 from raygym.runtimes.lockstep.picture import PictureMaker, wants_pictures
 from raygym.runtimes.lockstep.slot import BROKEN, Slot, State
@@ -242,7 +242,9 @@ class EnvGroup:
 
     def _fail(self, rows: Rows, index: int, error: BaseException) -> None:
         self.slots[index].give_up()
-        self._report(rows, failure(index, Outcome.ENV_FAILURE, error_of(error)))
+        is_late = isinstance(error, StepTimeout)
+        outcome = Outcome.TIMEOUT if is_late else Outcome.ENV_FAILURE
+        self._report(rows, failure(index, outcome, error_of(error)))
 
     def _report(self, rows: Rows, report: pb.Failure) -> None:
         rows.failures.append(report)

@@ -143,6 +143,6 @@ def test_settings_that_make_no_sense_are_named(tmp_path, capsys, arguments, name
 
 
 def test_the_directory_of_somebody_else_is_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module.os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert module.main(["catch", "--directory", str(tmp_path)]) == 2
     assert "belongs to another user" in capsys.readouterr().err

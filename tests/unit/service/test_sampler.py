@@ -154,6 +154,25 @@ def test_the_oldest_rollout_is_dropped_and_counted_when_nobody_takes_them(bench)
     assert [int(r.observations[0, 0, 0, 0, 0]) for r in taken] == [4, 8]
 
 
+def test_in_lock_step_a_full_queue_makes_the_environment_wait_and_nothing_is_lost(bench):
+    made = bench(("ok:1000",), queue_rollouts=2, waits_for_learner=True)
+    made.let_step(6 * T)
+    taken: list[Rollout] = []
+    while len(taken) < 6:
+        taken += (more := made.sampler.take(timeout_s=10))
+        assert 0 < len(more) <= 2
+    assert [int(r.observations[0, 0, 0, 0, 0]) for r in taken] == [0, 4, 8, 12, 16, 20]
+    assert made.sampler.report().rollouts_dropped == 0
+
+
+def test_a_sampler_that_waits_for_the_learner_can_be_stopped(bench):
+    made = bench(("ok:1000",), queue_rollouts=1, waits_for_learner=True)
+    made.let_step(100 * T)
+    assert made.sampler.stop(timeout_s=10)
+    assert made.env.is_closed
+    assert made.env.count < 100 * T
+
+
 def test_rewards_are_scaled_for_learning_and_not_in_scores(bench):
     made = bench(("ok:4",), reward_scale=0.25)
     (rollout,) = made.rollouts(1)

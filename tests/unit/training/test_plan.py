@@ -6,10 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
 from raygym.training.config import TrainConfig
-from raygym.training.plan import default_reward_scale, make_plan, make_policy
+from raygym.training.plan import (
+    default_reward_scale,
+    lockstep_frames,
+    make_plan,
+    make_policy,
+    needs_realtime,
+)
 from tests.support.plans import SPEC, tiny_plan
 
 
@@ -58,6 +65,14 @@ def test_each_worker_gets_one_address_with_its_password():
     )
 
 
+def test_grpc_addresses_keep_their_scheme_and_token():
+    plan = make_plan(
+        TrainConfig(env="flashgames.NeonRace-v0", remotes="grpc://a:1,grpcs://b:2?token=s%26t")
+    )
+    assert addresses(plan) == ("grpc://a:1?password=s%26t", "grpcs://b:2?password=s%26t")
+    assert (plan.mode, plan.frame_skip) == ("lockstep", 4)
+
+
 def test_too_few_addresses_are_refused_with_both_numbers():
     with pytest.raises(ConfigError, match=r"--workers 2 needs as many addresses .* got 1"):
         make_plan(TrainConfig(env="test.Catch-v0", remotes="vnc://a:5900+15900", workers=2))
@@ -93,3 +108,44 @@ def test_slots_draw_from_streams_of_their_own_and_a_saved_state_goes_on():
     assert draws(1, 0) != draws(2, 0)
     state = np.random.default_rng(9).bit_generator.state
     assert draws(1, 0, state) == list(np.random.default_rng(9).random(3))
+
+
+def test_who_owns_time_follows_from_what_was_asked():
+    neon = load_catalog([]).env("flashgames.NeonRace-v0")
+
+    def frames(**asked):
+        settings = {"mode": None, "frame_skip": None, "fps": None, "needs_realtime": False}
+        return lockstep_frames(neon, **{**settings, **asked})
+
+    assert frames() == 4
+    assert frames(frame_skip=2) == 2
+    assert frames(mode="realtime") is None
+    assert frames(fps=10) is None
+    assert frames(needs_realtime=True) is None
+    with pytest.raises(ConfigError, match="on these remotes; use --mode realtime"):
+        frames(mode="lockstep", needs_realtime=True)
+    with pytest.raises(ConfigError, match="--fps: steps have no rate in lock-step"):
+        frames(mode="lockstep", fps=10)
+    with pytest.raises(ConfigError, match="--frame-skip: frames are skipped in lock-step only"):
+        frames(mode="realtime", frame_skip=2)
+
+
+def test_an_environment_that_owns_its_time_is_played_in_real_time():
+    plan = make_plan(TrainConfig(env="test.Catch-v0"))
+    assert (plan.mode, plan.frame_skip) == ("realtime", None)
+    assert plan.pace() == "real time, 50 steps a second"
+
+
+@pytest.mark.parametrize(
+    ("remotes", "backend", "expected"),
+    [
+        (None, None, False),
+        (3, "process", False),
+        (1, "fake", True),
+        ("vnc://h:5900+15900", None, True),
+        ("grpc://h:50051,grpc+unix:///run/a.sock", None, False),
+    ],
+)
+def test_lock_step_needs_remotes_that_have_it(monkeypatch, remotes, backend, expected):
+    monkeypatch.delenv("RAYGYM_REMOTES", raising=False)
+    assert needs_realtime(remotes, backend) is expected

@@ -7,6 +7,7 @@ import pytest
 
 from raygym.config import VncOptions
 from raygym.errors import HandshakeRefused
+from raygym.wire.encoder import Box
 from raygym.wire.rfb_client import Connected, RfbClient, RfbEvent, ScreenUpdated
 from raygym.wire.rfb_server import KeyEvent, PointerEvent, RfbServer, RfbServerEvent
 
@@ -25,10 +26,18 @@ class Link:
     """A client and a server, and what each has said."""
 
     def __init__(
-        self, options: VncOptions, *, width: int = WIDTH, height: int = HEIGHT, password=None
+        self,
+        options: VncOptions,
+        *,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        password=None,
+        exact: Box | None = None,
     ) -> None:
         self.client = RfbClient(password=password, options=options)
-        self.server = RfbServer(width=width, height=height, name="both", password=password)
+        self.server = RfbServer(
+            width=width, height=height, name="both", password=password, exact=exact
+        )
         self.client_events: list[RfbEvent] = []
         self.server_events: list[RfbServerEvent] = []
         self.exchange()
@@ -68,6 +77,26 @@ def test_lossless_frames_arrive_exactly(options):
     for frame in frames(6):
         assert np.array_equal(link.show(frame), frame)
     assert link.client.has_picture
+
+
+@pytest.mark.parametrize("options", [*LOSSY, VncOptions(fine_quality_level=1)], ids=str)
+@pytest.mark.parametrize("exact", [Box(12, 6, 6, 2), Box(0, 0, 150, 70)], ids=str)
+def test_the_part_that_must_be_exact_arrives_so_within_lossy_frames(options, exact):
+    link = Link(options, exact=exact)
+    noise = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    for frame in [*frames(4), noise]:
+        assert np.array_equal(exact.of(link.show(frame)), exact.of(frame))
+
+
+def test_a_change_beside_the_exact_part_is_sent_once():
+    link = Link(LOSSY[0], exact=Box(0, 0, 6, 2))
+    first = frames(1)[0]
+    link.show(first)
+    second = first.copy()
+    second[60:62, 100:104] = 255
+    link.show(second)
+    boxes = [event for event in link.client_events if isinstance(event, ScreenUpdated)]
+    assert boxes[-1].rectangles == 1
 
 
 @pytest.mark.parametrize("options", LOSSY, ids=str)

@@ -10,6 +10,7 @@ from raygym.wire.encoder import (
     Box,
     Encoder,
     changed_box,
+    common_box,
     compact_length,
     tight_strips,
 )
@@ -104,5 +105,39 @@ def test_a_change_is_bounded_exactly(box):
     assert changed_box(PICTURE, changed) == box
 
 
+@pytest.mark.parametrize("part", [Box(0, 0, 50, 40), Box(7, 3, 20, 30), Box(49, 39, 1, 1)])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_a_change_within_a_part_of_a_larger_picture_is_found(part, channel):
+    changed = PICTURE.copy()
+    x, y = part.width // 2, part.height // 2
+    part.of(changed)[y, x, channel] += 1
+    assert changed_box(part.of(PICTURE), part.of(changed)) == Box(x, y, 1, 1)
+    if part.x:
+        changed[0, 0] += 1  # outside of the part
+        assert changed_box(part.of(PICTURE), part.of(changed)) == Box(x, y, 1, 1)
+
+
+def test_pictures_that_lie_otherwise_in_memory_are_compared_too():
+    changed = np.asfortranarray(PICTURE)
+    changed[5, 6, 1] += 1
+    assert changed_box(PICTURE, changed) == Box(6, 5, 1, 1)
+    assert changed_box(PICTURE[:, ::-1], changed[:, ::-1]) == Box(50 - 1 - 6, 5, 1, 1)
+
+
 def test_equal_pictures_have_no_change():
     assert changed_box(PICTURE, PICTURE.copy()) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "common"),
+    [
+        (Box(0, 0, 100, 100), Box(10, 20, 30, 5)),
+        (Box(15, 18, 5, 4), Box(15, 20, 5, 2)),
+        (Box(39, 24, 9, 9), Box(39, 24, 1, 1)),
+        (Box(40, 20, 5, 5), None),
+        (Box(10, 25, 5, 5), None),
+    ],
+)
+def test_what_two_boxes_have_in_common(other, common):
+    assert common_box(Box(10, 20, 30, 5), other) == common
+    assert common_box(other, Box(10, 20, 30, 5)) == common

@@ -39,7 +39,7 @@ const raygym = (() => {
   };
   navigator.getGamepads = () => [];
 
-  const send = message => window.raygymReport(JSON.stringify(message));
+  let send = message => window.raygymReport(JSON.stringify(message));
   const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
   const nextFrame = () => new Promise(resolve => requestAnimationFrame(resolve));
 
@@ -83,12 +83,16 @@ const raygym = (() => {
     held.clear();
   }
 
-  async function pressOnce(name) {
+  function keyFields(name) {
     const isLetter = /^[a-z]$/i.test(name), isDigit = /^\d$/.test(name);
     const [key, code] = KEYS[name] ??
       [name, isLetter ? "Key" + name.toUpperCase() : isDigit ? "Digit" + name : name];
+    return {key, code};
+  }
+
+  async function pressOnce(name) {
     for (const [type, waitMs] of [["keydown", 100], ["keyup", 300]]) {
-      press(type, {key, code});
+      press(type, keyFields(name));
       await pause(waitMs);
     }
   }
@@ -259,5 +263,10 @@ const raygym = (() => {
     requestAnimationFrame(onAnimationFrame);
   });
 
-  return {play};
+  return {
+    play, press, keyFields,
+    isWarm: () => isWarm,
+    player: () => player,
+    divert(listener) { send = listener; },
+  };
 })();

@@ -1,0 +1,184 @@
+"""A Flash game as a Gymnasium environment that owns time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+import cv2
+import gymnasium
+import numpy as np
+
+from raygym.catalog import Game
+from raygym.core import UInt8Array
+from raygym.errors import ConfigError, RaygymError, SessionLost, StepTimeout
+from raygym.runtimes.browser import BrowserError, BrowserLoss
+from raygym.runtimes.flashgames.lockstep_page import LockstepPage
+from raygym.runtimes.flashgames.orders import SEED_MAX
+from raygym.runtimes.flashgames.page_link import PageLink
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 2
+_LOST_WAIT_S = 0.5
+
+T = TypeVar("T")
+
+
+class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
+    """One Flash game; nothing moves but by ``step``. Used from a thread beside the page's loop.
+
+    Observations are the game's whole picture, uint8[H, W, 3]. An action holds its keys down
+    for all frames of a step. The same seed and actions give the same observations, rewards
+    and ends. ``info``: ``seed`` after a reset, ``game_state`` where the game tells it,
+    ``reason`` at the time limit.
+
+    Args:
+        page: Plays it, and is mended by ``reset`` when it broke; it belongs to somebody else.
+        game: What to play.
+        frame_skip: Frames of one step.
+        step_timeout_s: Longest step.
+        start_timeout_s: Longest reset, with a fresh browser if need be.
+    """
+
+    def __init__(
+        self,
+        page: LockstepPage,
+        game: Game,
+        *,
+        frame_skip: int = 1,
+        render_mode: str | None = None,
+        step_timeout_s: float = 20.0,
+        start_timeout_s: float = 60.0,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode: expected None or rgb_array, got {render_mode!r}")
+        spec = game.spec
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": spec.fps / frame_skip,
+            "fps": spec.fps,
+            "env_id": spec.id,
+            "actions": [list(keys) for keys in spec.actions],
+        }
+        self.render_mode = render_mode
+        self._shape = (spec.region.height, spec.region.width, 3)
+        self.observation_space = gymnasium.spaces.Box(0, 255, self._shape, np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(spec.actions))
+        self._orders = [
+            json.dumps({"kind": "step", "keys": keys, "frames": frame_skip}).encode()
+            for keys in spec.actions
+        ]
+        self._page = page
+        self._game = game
+        self._step_timeout_s = step_timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._link: PageLink | None = None
+        self._picture: UInt8Array | None = None
+
+    def reset(
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,  # noqa: ARG002  a game has none
+    ) -> tuple[UInt8Array, dict[str, Any]]:
+        """Begins an episode, in a fresh browser if the old one was lost.
+
+        Args:
+            seed: Of the game's own generator; None draws one.
+            options: Not looked at.
+
+        Raises:
+            RaygymError: The game did not start, in a fresh browser either.
+        """
+        seed = secrets.randbelow(SEED_MAX) if seed is None else seed
+        deadline_s = time.monotonic() + self._start_timeout_s
+        for attempt in range(_ATTEMPTS):
+            try:
+                said = self._begin(seed, deadline_s)
+                break
+            except RaygymError as error:
+                if attempt == _ATTEMPTS - 1 or time.monotonic() >= deadline_s:
+                    raise
+                logger.warning("flash.retry env_id=%s cause=%s", self._game.spec.id, error)
+        assert self._picture is not None  # noqa: S101  _begin brought one
+        return self._picture, {"seed": seed, **_state(said)}
+
+    def step(self, action: np.int64) -> tuple[UInt8Array, float, bool, bool, dict[str, Any]]:
+        """Holds the keys of an action down, and has the game run on by its frames.
+
+        Raises:
+            StepTimeout: It took too long; the browser counts as lost.
+            SessionLost: The browser is gone.
+        """
+        if self._link is None:
+            raise SessionLost("step: no episode runs; reset first")
+        said = self._ask(self._link, self._orders[int(action)], self._step_timeout_s)
+        info = _state(said)
+        is_over, is_time_up = bool(said["is_over"]), bool(said["is_time_up"])
+        if is_time_up:
+            info["reason"] = "time_limit"
+        assert self._picture is not None  # noqa: S101  _ask brought one
+        return self._picture, float(said["reward"]), is_over, is_time_up, info
+
+    def render(self) -> UInt8Array | None:  # type: ignore[override]
+        """Returns the picture of now, uint8[H, W, 3]; None without a render mode."""
+        return None if self.render_mode is None else self._picture
+
+    def close(self) -> None:
+        """Forgets the page, which plays on for others. May be called twice."""
+        self._link = None
+
+    def _begin(self, seed: int, deadline_s: float) -> Mapping[str, Any]:
+        left_s = max(0.1, deadline_s - time.monotonic())
+        self._link = link = self._in_loop(self._page.link(), left_s)
+        order = json.dumps(self._page.order(self._game, seed)).encode()
+        # What is left after a first attempt must do for another browser.
+        limit_s = max(0.1, (deadline_s - time.monotonic()) / _ATTEMPTS)
+        return self._ask(link, order, limit_s)
+
+    def _ask(self, link: PageLink, order: bytes, timeout_s: float) -> Mapping[str, Any]:
+        """Gives an order, keeps the picture, and returns what the page said."""
+        try:
+            said, pixels = link.ask(order, timeout_s=timeout_s)
+            if pixels.shape[:2] != self._shape[:2]:
+                raise SessionLost(
+                    f"the game's picture is {pixels.shape[1]} wide and {pixels.shape[0]} high, "
+                    f"expected {self._shape[1]} and {self._shape[0]}"
+                )
+        except StepTimeout as error:
+            self._page.give_up(BrowserLoss("browser_hung", error.message))
+            self._link = None
+            raise
+        except SessionLost as error:
+            self._link = None
+            raise self._lost(error) from error
+        self._picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8)
+        return said
+
+    def _lost(self, error: SessionLost) -> SessionLost:
+        """Returns the error with what the browser's own process has to say."""
+        deadline_s = time.monotonic() + _LOST_WAIT_S
+        # The page hangs up a moment before its browser says why.
+        while self._page.loss is None and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        loss = self._page.loss or BrowserLoss("browser_crashed", error.message)
+        self._page.give_up(loss)
+        return SessionLost(f"{loss.reason}: {loss.detail} ({error.message})")
+
+    def _in_loop(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._page.loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError as error:
+            future.cancel()
+            raise BrowserError(f"no browser within {timeout_s:g} s") from error
+
+
+def _state(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if said["state"] is None else {"game_state": said["state"]}

@@ -1,0 +1,104 @@
+"""What the command lines of remotes have in common: a private directory, and a password."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from raygym.errors import ConfigError
+from raygym.runtimes.host import HostConfig
+
+LOOPBACK = "127.0.0.1"
+
+_MAX_PASSWORD_BYTES = 1024
+
+
+def add_password_options(parser: argparse._ActionsContainer) -> None:
+    """Adds the options that ``host_config`` reads the password from."""
+    parser.add_argument("--password-file", type=Path, help="holds the password of both endpoints")
+    parser.add_argument(
+        "--password-fd", type=int, help="inherited descriptor to read the password from"
+    )
+
+
+def add_port_options(parser: argparse._ActionsContainer) -> None:
+    """Adds the options for TCP ports of a screen and its reward channel."""
+    parser.add_argument("--vnc-port", type=int, help="TCP port of the screen; 0 takes a free one")
+    parser.add_argument(
+        "--rewarder-port", type=int, help="TCP port of the reward channel; 0 takes a free one"
+    )
+
+
+def private_directory(directory: Path) -> Path:
+    """Makes a directory, or makes one private; returns its full path.
+
+    Raises:
+        ConfigError: It belongs to another user.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise ConfigError(f"--directory: {directory} belongs to another user")
+    directory.chmod(stat.S_IRWXU)
+    return directory.resolve()
+
+
+def host_config(
+    arguments: argparse.Namespace, *, env_id: str | None, is_tcp: bool | None = None
+) -> HostConfig:
+    """Returns how a Host serves.
+
+    Args:
+        arguments: With the options for the directory, password, ports and so on.
+        env_id: Played from the start; None waits for a client.
+        is_tcp: Whether it listens over TCP; None where an option says so.
+
+    Raises:
+        ConfigError: The directory or the password is of no use.
+    """
+    if is_tcp is None:
+        options = (arguments.bind, arguments.vnc_port, arguments.rewarder_port)
+        is_tcp = any(given is not None for given in options)
+    directory = private_directory(arguments.directory)
+    return HostConfig(
+        directory=directory,
+        password=_password(arguments, directory),
+        bind=(arguments.bind or LOOPBACK) if is_tcp else None,
+        rewarder_port=arguments.rewarder_port or 0,
+        idle_timeout_s=arguments.idle_timeout_s,
+        env_id=env_id,
+        lifeline_fd=arguments.lifeline_fd,
+    )
+
+
+def _password(arguments: argparse.Namespace, directory: Path) -> str:
+    """Returns the password; makes one up where none is given, in ``directory/password``."""
+    if arguments.password_file is not None and arguments.password_fd is not None:
+        raise ConfigError("give --password-file or --password-fd, not both")
+    if arguments.password_fd is not None:
+        password = _read_password("--password-fd", arguments.password_fd)
+    elif arguments.password_file is not None:
+        password = _read_password("--password-file", arguments.password_file)
+    else:
+        # VNC uses the first eight bytes only, so more would promise too much.
+        password = secrets.token_urlsafe(6)
+        path = directory / "password"
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(password)
+    return password
+
+
+def _read_password(option: str, source: int | Path) -> str:
+    try:
+        with open(source, "rb") as file:  # noqa: PTH123  a descriptor has no path
+            data = file.read(_MAX_PASSWORD_BYTES + 1).strip()
+        if not 0 < len(data) <= _MAX_PASSWORD_BYTES:
+            raise ConfigError(f"{option}: expected a password of 1 to {_MAX_PASSWORD_BYTES} bytes")
+        return data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        # A decoding error would show what was read.
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{option}: no password could be read: {why}") from None
