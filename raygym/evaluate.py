@@ -26,7 +26,13 @@ from raygym.policies.a3c import A3CPolicy
 from raygym.policies.baselines import HoldPolicy, RandomPolicy, ScriptedPolicy
 from raygym.policies.checkpoint import Checkpoint
 from raygym.training.files import write_json
-from raygym.training.plan import EnvSettings, default_view, make_env
+from raygym.training.plan import (
+    EnvSettings,
+    default_view,
+    lockstep_frames,
+    make_env,
+    needs_realtime,
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -62,8 +68,12 @@ class EvaluateConfig:
     """Name of this client to the remote."""
     backend: Literal["process", "fake", "static"] | None = None
     """What makes the remote; by default what suits the environment and --remotes."""
+    mode: Literal["lockstep", "realtime"] | None = None
+    """Who owns time; by default as in the training, or lockstep where it can be had."""
+    frame_skip: int | None = None
+    """Frames of one step in lock-step; by default those of the training."""
     fps: float | None = None
-    """Agent steps a second; by default those of the training."""
+    """Agent steps a second in real time; by default those of the training."""
     most_failures: int = 5
     """Ends with an error when as many episodes have failed; they do not count."""
 
@@ -202,9 +212,32 @@ def make_match(config: EvaluateConfig) -> Match:
             backend=config.backend,
             observation=observation,
             fps=config.fps or fps,
+            frame_skip=_frames(config, spec, held),
             render_mode="rgb_array" if config.video else None,
         ),
     )
+
+
+def _frames(config: EvaluateConfig, spec: EnvSpec, held: Checkpoint | None) -> int | None:
+    """Returns the frames of one step, as in the training unless told otherwise."""
+    mode, frame_skip = config.mode, config.frame_skip
+    if held is not None and mode is None and config.fps is None and frame_skip is None:
+        mode = "realtime" if held.frame_skip is None else "lockstep"
+        frame_skip = held.frame_skip
+    return lockstep_frames(
+        spec,
+        mode=mode,
+        frame_skip=frame_skip,
+        fps=config.fps,
+        needs_realtime=needs_realtime(config.remotes, config.backend),
+    )
+
+
+def _steps_per_s(match: Match) -> float:
+    """Returns the agent's steps in a second of the environment's own time."""
+    if match.settings.frame_skip is not None:
+        return match.spec.fps / match.settings.frame_skip
+    return match.settings.fps or match.spec.fps
 
 
 def evaluate(
@@ -226,7 +259,7 @@ def evaluate(
         RemoteError: Too many episodes failed.
     """
     env = env_factory(match.settings, 0)
-    video = Video(config.video, match.settings.fps or match.spec.fps)
+    video = Video(config.video, _steps_per_s(match))
     scores: list[float] = []
     failures: list[str] = []
     steps = 0

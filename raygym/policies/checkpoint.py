@@ -34,7 +34,9 @@ class Checkpoint:
     observation: ObservationConfig
     """How the screen becomes an observation."""
     fps: float | None
-    """Agent steps a second; None for the environment's own."""
+    """Agent steps a second in real time; None for the environment's own."""
+    frame_skip: int | None = None
+    """Frames of one step in lock-step; None for real time."""
     network: NetworkConfig
     """Size of the network."""
     learner: A3CConfig
@@ -76,6 +78,7 @@ def save(checkpoint: Checkpoint, directory: Path, *, keep: int = 3) -> Path:
         "env": checkpoint.env,
         "observation": asdict(checkpoint.observation),
         "fps": checkpoint.fps,
+        "frame_skip": checkpoint.frame_skip,
         "network": asdict(checkpoint.network),
         "learner": asdict(checkpoint.learner),
         "parameters": dict(checkpoint.parameters),
@@ -122,6 +125,7 @@ def load(path: Path) -> Checkpoint:
             env=held["env"],
             observation=ObservationConfig(**held["observation"]),
             fps=held["fps"],
+            frame_skip=held.get("frame_skip"),
             network=NetworkConfig(**network),
             learner=A3CConfig(**held["learner"]),
             parameters=held["parameters"],

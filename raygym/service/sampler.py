@@ -1,7 +1,7 @@
 """Steps one environment in a thread of its own, in its own time.
 
-Learning never makes it wait: full rollouts lie in a bounded queue, and if nobody takes them
-the oldest is dropped and counted.
+Full rollouts lie in a bounded queue. In real time learning never makes the environment wait: if
+nobody takes them the oldest is dropped and counted. In lock-step it waits, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class SamplerConfig:
     """T."""
     queue_rollouts: int = 5
     """Most rollouts that wait to be learned from."""
+    waits_for_learner: bool = False
+    """Whether a full queue makes the environment wait, instead of losing its oldest rollout."""
     reward_scale: float = 1.0
     """Factor between a reward and what is learned from; scores are not scaled."""
     seeds_every_episode: bool = False
@@ -167,6 +169,7 @@ class Sampler:
             )
             taken = list(self._rollouts)
             self._rollouts.clear()
+            self._changed.notify_all()
             return taken
 
     def report(self) -> SamplerReport:
@@ -194,6 +197,8 @@ class Sampler:
             Whether it ended within ``timeout_s``.
         """
         self._must_stop.set()
+        with self._changed:
+            self._changed.notify_all()
         if self._thread.ident is None:
             return True
         self._thread.join(timeout_s)
@@ -311,12 +316,17 @@ class Sampler:
 
     def _hand_out(self, rollout: Rollout) -> None:
         with self._changed:
-            if len(self._rollouts) == self._config.queue_rollouts:
+            if self._config.waits_for_learner:
+                self._changed.wait_for(lambda: self._has_room() or self._must_stop.is_set())
+            if not self._has_room():
                 self._rollouts.popleft()
                 self._report.rollouts_dropped += 1
             self._rollouts.append(rollout)
             self._report.random_state = self._policy.random.bit_generator.state
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return len(self._rollouts) < self._config.queue_rollouts
 
     def _note_start(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
         self._note_remotes(env)

@@ -56,12 +56,20 @@ class Accounts:
         spec: The environment.
         slots: Number of slots.
         seed: The run's seed.
+        mode: ``realtime`` or ``lockstep``, for the summary.
         env_steps: Steps before this run.
         episodes: Episodes before this run.
     """
 
     def __init__(
-        self, spec: EnvSpec, slots: int, *, seed: int, env_steps: int = 0, episodes: int = 0
+        self,
+        spec: EnvSpec,
+        slots: int,
+        *,
+        seed: int,
+        mode: str = "realtime",
+        env_steps: int = 0,
+        episodes: int = 0,
     ) -> None:
         self.spec = spec
         self.slots = [SlotAccount() for _ in range(slots)]
@@ -73,6 +81,7 @@ class Accounts:
         self.scores: list[float] = []
         self.reaction_ms: list[float] = []
         self._seed = seed
+        self._mode = mode
 
     def note(self, report: ActorReport, now_s: float) -> list[EpisodeRecord]:
         """Adds an actor's report; returns the episodes that ended with it."""
@@ -130,7 +139,7 @@ class Accounts:
         mean, recent = _mean(self.scores), self.recent_score()
         return {
             "env": self.spec.id,
-            "mode": "realtime",
+            "mode": self._mode,
             "env_steps": self.env_steps,
             "env_steps_this_run": self.run_steps,
             "episodes": self.episodes,

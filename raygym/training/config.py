@@ -14,7 +14,7 @@ from raygym.policies.a3c import A3CConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Trains an agent with A3C on environments that run in real time.
+    """Trains an agent with A3C.
 
     Without --minutes and --steps it goes on until Ctrl-C, which ends it cleanly.
     """
@@ -49,8 +49,13 @@ class TrainConfig:
     """What makes the remotes; by default what suits the environment and --remotes."""
     visualise: bool = False
     """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
+    mode: Literal["lockstep", "realtime"] | None = None
+    """Who owns time: the agent, or the environment. By default lockstep where it can be had."""
+    frame_skip: int | None = None
+    """Frames of one step in lock-step, its action held down; 4 by default for Flash games."""
     fps: float | None = None
-    """Agent steps a second; by default 12.5 for Flash games, the environment's own for others."""
+    """Agent steps a second in real time; by default 12.5 for Flash games, the environment's own
+    for others."""
     height_px: int | None = None
     """Height of an observation; by default 128 for Flash games, 42 for others."""
     width_px: int | None = None
@@ -80,6 +85,8 @@ class TrainConfig:
             check_range("TrainConfig", "steps", self.steps, 1, 1e15)
         if self.fps is not None:
             check_range("TrainConfig", "fps", self.fps, 0.1, 1000)
+        if self.frame_skip is not None:
+            check_range("TrainConfig", "frame_skip", self.frame_skip, 1, 100)
         if self.reward_scale is not None:
             check_range("TrainConfig", "reward_scale", self.reward_scale, 1e-9, 1e9)
         check_range("TrainConfig", "seed", self.seed, 0, 2**63 - 1)

@@ -199,6 +199,7 @@ class Fleet:
                 rollout_steps=learner.rollout_steps,
                 reward_scale=self._plan.reward_scale,
                 seeds_every_episode=self._plan.seeds_every_episode,
+                waits_for_learner=self._plan.mode == "lockstep",
             ),
             self._random_states.get(slot),
             niceness=_NICENESS,

@@ -23,6 +23,7 @@ from raygym.training.config import TrainConfig
 
 DEFAULT_WORKERS = 2
 FLASH_FPS = 12.5
+FLASH_FRAME_SKIP = 4
 FLASH_OBSERVATION = ObservationConfig(height_px=128, width_px=200, is_grey=True)
 OTHER_OBSERVATION = ObservationConfig(height_px=42, width_px=42, is_grey=True)
 LEARNED_CEILING = 100.0
@@ -46,11 +47,24 @@ class Plan:
     network: NetworkConfig
     """The network that fits it."""
     fps: float | None
-    """Agent steps a second; None for its own."""
+    """Agent steps a second in real time; None for its own."""
     reward_scale: float
     """Factor between a reward and what is learned from."""
+    frame_skip: int | None = None
+    """Frames of one step in lock-step; None for real time."""
     seeds_every_episode: bool = False
     """Whether each episode is reset with a seed."""
+
+    @property
+    def mode(self) -> Literal["lockstep", "realtime"]:
+        """Who owns time."""
+        return "realtime" if self.frame_skip is None else "lockstep"
+
+    def pace(self) -> str:
+        """Says who owns time, for a person."""
+        if self.frame_skip is None:
+            return f"real time, {self.fps or self.spec.fps:g} steps a second"
+        return f"lock-step, {self.frame_skip} frames a step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +77,7 @@ class EnvSettings:
     backend: Literal["process", "fake", "static"] | None
     observation: ObservationConfig
     fps: float | None
+    frame_skip: int | None = None
     render_mode: Literal["rgb_array"] | None = None
 
 
@@ -82,6 +97,13 @@ def make_plan(config: TrainConfig) -> Plan:
     )
     fps = config.fps or fps
     workers, addresses = _workers(config)
+    frame_skip = lockstep_frames(
+        spec,
+        mode=config.mode,
+        frame_skip=config.frame_skip,
+        fps=config.fps,
+        needs_realtime=needs_realtime(config.remotes, config.backend),
+    )
     settings = EnvSettings(
         env=config.env,
         addresses=addresses,
@@ -89,6 +111,7 @@ def make_plan(config: TrainConfig) -> Plan:
         backend=config.backend,
         observation=observation,
         fps=fps,
+        frame_skip=frame_skip,
     )
     return Plan(
         spec=spec,
@@ -104,6 +127,7 @@ def make_plan(config: TrainConfig) -> Plan:
             action_count=len(spec.actions),
         ),
         fps=fps,
+        frame_skip=frame_skip,
         reward_scale=config.reward_scale or default_reward_scale(spec),
         seeds_every_episode=config.seed_episodes,
     )
@@ -134,7 +158,9 @@ def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]
         client_id=f"{settings.client_id}-{slot}",
         backend=settings.backend,
         observation=settings.observation,
-        fps=settings.fps,
+        mode="realtime" if settings.frame_skip is None else "lockstep",
+        fps=settings.fps if settings.frame_skip is None else None,
+        frame_skip=settings.frame_skip or 1,
         render_mode=settings.render_mode,
     )
 
@@ -152,6 +178,58 @@ def make_policy(
     if random_state is not None:
         random.bit_generator.state = dict(random_state)
     return A3CPolicy(network, learner, random)
+
+
+def lockstep_frames(
+    spec: EnvSpec,
+    *,
+    mode: Literal["lockstep", "realtime"] | None,
+    frame_skip: int | None,
+    fps: float | None,
+    needs_realtime: bool,
+) -> int | None:
+    """Returns the frames of one step, or None where the environment owns time.
+
+    Args:
+        spec: The environment.
+        mode: As it was asked for; None takes lock-step where it can be had.
+        frame_skip: As it was asked for.
+        fps: As it was asked for.
+        needs_realtime: Whether the remotes are of a kind that has no lock-step.
+
+    Raises:
+        ConfigError: What was asked for does not go together.
+    """
+    can = "lockstep" in load_catalog().runtime(spec.runtime).modes and not needs_realtime
+    if mode is None:
+        mode = "lockstep" if can and fps is None else "realtime"
+    if mode == "realtime":
+        if frame_skip is not None:
+            raise ConfigError("--frame-skip: frames are skipped in lock-step only")
+        return None
+    if not can:
+        raise ConfigError(
+            f"{spec.id} cannot be had in lock-step on these remotes; use --mode realtime"
+        )
+    if fps is not None:
+        raise ConfigError("--fps: steps have no rate in lock-step; drop it or use --mode realtime")
+    return frame_skip or (FLASH_FRAME_SKIP if spec.runtime == "flashgames" else 1)
+
+
+def needs_realtime(remotes: int | str | None, backend: str | None) -> bool:
+    """Returns whether remotes are of a kind that has no lock-step.
+
+    Args:
+        remotes: As ``raygym.make`` takes it.
+        backend: As ``raygym.make`` takes it, by name.
+
+    Raises:
+        ConfigError: ``remotes`` is malformed.
+    """
+    parsed = parse_remotes(remotes)
+    if isinstance(parsed, RemoteCount):
+        return backend not in (None, "process")
+    return any(remote.rpc is None for remote in parsed)
 
 
 def _workers(config: TrainConfig) -> tuple[int, tuple[str, ...] | None]:
@@ -177,7 +255,7 @@ def _address(remote: Remote) -> str:
     """Returns an address of one remote that ``parse_remotes`` reads back."""
     if remote.id.startswith("unix:"):
         return remote.id
-    address = f"vnc://{remote.id.removeprefix('vnc://')}"
+    address = remote.id if remote.rpc else f"vnc://{remote.id.removeprefix('vnc://')}"
     if remote.password is None:
         return address
     return f"{address}?password={quote(remote.password.reveal(), safe='')}"

@@ -102,6 +102,7 @@ class Trainer:
             plan.spec,
             plan.workers,
             seed=config.seed,
+            mode=plan.mode,
             env_steps=self._resumed.env_steps if self._resumed else 0,
             episodes=self._resumed.episodes if self._resumed else 0,
         )
@@ -137,7 +138,9 @@ class Trainer:
                 random_states=resumed.random_states if resumed else None,
             )
             stack.callback(self._fleet.close)
-            self._display.say(f"training {self._plan.spec.id} in {self._logdir}")
+            self._display.say(
+                f"training {self._plan.spec.id} in {self._plan.pace()}; {self._logdir}"
+            )
             self._loop()
             for report in self._fleet.drain(timeout_s=DRAIN_S):
                 self._note(report)
@@ -212,6 +215,7 @@ class Trainer:
                 env=self._plan.spec.id,
                 observation=self._plan.observation,
                 fps=self._plan.fps,
+                frame_skip=self._plan.frame_skip,
                 network=self._plan.network,
                 learner=self._config.learner,
                 parameters=self._fleet.parameters(),
