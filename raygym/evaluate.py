@@ -194,7 +194,10 @@ def make_match(config: EvaluateConfig) -> Match:
             f"{config.checkpoint} was trained on {held.env}, not on {config.env}; drop --env"
         )
     spec = load_catalog().env(held.env if held else str(config.env))
-    observation, fps = (held.observation, held.fps) if held else default_view(spec)
+    frame_skip = _frames(config, spec, held)
+    observation, fps = default_view(spec, is_lockstep=frame_skip is not None)
+    if held is not None:
+        observation, fps = held.observation, held.fps
     player: Player
     if held is not None:
         player = TrainedPlayer(held, seed=config.seed, is_greedy=config.greedy)
@@ -212,7 +215,7 @@ def make_match(config: EvaluateConfig) -> Match:
             backend=config.backend,
             observation=observation,
             fps=config.fps or fps,
-            frame_skip=_frames(config, spec, held),
+            frame_skip=frame_skip,
             render_mode="rgb_array" if config.video else None,
         ),
     )

@@ -88,7 +88,7 @@ def _check(arguments: argparse.Namespace, *, is_lockstep: bool) -> None:
     """Raises ConfigError for an option of the other mode."""
     others = ("rewarder_port",) if is_lockstep else (*RPC_OPTIONS, "step_timeout_s")
     for name in others:
-        if getattr(arguments, name) not in (None, False):
+        if not any(getattr(arguments, name) is unset for unset in (None, False)):
             raise ConfigError(
                 f"--{name.replace('_', '-')} does not belong to --mode {arguments.mode}"
             )

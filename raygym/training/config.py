@@ -57,9 +57,11 @@ class TrainConfig:
     """Agent steps a second in real time; by default 12.5 for Flash games, the environment's own
     for others."""
     height_px: int | None = None
-    """Height of an observation; by default 128 for Flash games, 42 for others."""
+    """Height of an observation; by default 72 for Flash games in lock-step, 128 in real time, 42
+    for others."""
     width_px: int | None = None
-    """Width of an observation; by default 200 for Flash games, 42 for others."""
+    """Width of an observation; by default 96 for Flash games in lock-step, 200 in real time, 42
+    for others."""
     colour: bool = False
     """Shows the agent colours instead of grey."""
     learner: A3CConfig = field(default_factory=A3CConfig)

@@ -99,7 +99,8 @@ class Row:
         return self.info["game_state"]["frame"]
 
     def content(self) -> bytes:
-        ends = (float(self.reward), self.terminated, self.truncated, self.info.get("game_state"))
+        state = sorted(self.info.get("game_state", {}).items())
+        ends = (float(self.reward), self.terminated, self.truncated, state)
         return self.picture.tobytes() + repr(ends).encode()
 
 
@@ -212,6 +213,19 @@ def test_a_step_plays_exactly_its_frames(flash, frame_skip):
     with flash.play(frame_skip=frame_skip) as player:
         frames = [player.reset(1).frame, player.step(NOTHING).frame, player.step(UP).frame]
     assert np.diff(frames).tolist() == [frame_skip, frame_skip]
+
+
+@pytest.mark.parametrize("env_id", [NEON, DUSK])
+def test_a_step_of_five_frames_shows_and_brings_what_five_steps_do(flash, env_id):
+    with flash.play(env_id, frame_skip=1) as player:
+        player.reset(4)
+        single = [player.step(UP) for _ in range(60)]
+    with flash.play(env_id, frame_skip=5) as player:
+        player.reset(4)
+        five = [player.step(UP) for _ in range(12)]
+    assert [row.frame for row in five] == [row.frame for row in single[4::5]]
+    assert all((a.picture == b.picture).all() for a, b in zip(five, single[4::5], strict=True))
+    assert np.isclose(sum(row.reward for row in five), sum(row.reward for row in single))
 
 
 def test_keys_act_within_the_very_step_and_are_released_by_the_next(flash):

@@ -9,13 +9,14 @@ from typing import Any
 import gymnasium
 
 from raygym.errors import ConfigError
-from raygym.runtimes.flashgames.flash_env import FlashEnv
+from raygym.runtimes.flashgames.flash_env import FlashEnv, SmallPicture
 from raygym.runtimes.flashgames.lockstep_page import LockstepPage
 from raygym.runtimes.lockstep.answers import error_response
 from raygym.runtimes.lockstep.conversation import LoopConversation
 from raygym.runtimes.lockstep.env_loop import EnvLoop, parse
 from raygym.runtimes.lockstep.group import MAX_FRAME_SKIP
 from raygym.runtimes.lockstep.limits import Limits
+from raygym.runtimes.lockstep.picture import wants_pictures
 from raygym.wire.framing import MAX_MESSAGE_BYTES
 from raygym.wire.proto import raygym_v1_pb2 as pb
 
@@ -79,6 +80,7 @@ class FlashConversation:
     def __init__(self, stage: FlashStage) -> None:
         self._stage = stage
         self._frame_skip = 1
+        self._picture: SmallPicture | None = None
         self._is_playing = False
         loop = EnvLoop(
             self._make,
@@ -117,8 +119,10 @@ class FlashConversation:
                 "that client is done, or start another remote",
             )
         # The page runs all frames of a step at once.
-        self._frame_skip = make.frame_skip or 1
-        make.frame_skip = 1
+        self._frame_skip, make.frame_skip = make.frame_skip or 1, 1
+        self._picture = self._small_picture(make)
+        if self._picture is not None:
+            make.ClearField("picture")
         return await self._inner.ask(asked.SerializeToString())
 
     async def close(self) -> None:
@@ -140,12 +144,25 @@ class FlashConversation:
             self._is_playing = True
         return True
 
+    def _small_picture(self, make: pb.Make) -> SmallPicture | None:
+        """Returns the picture that is wanted, if the page can make it itself."""
+        game = self._stage.page.games.get(make.env_id or self._stage.env_ids[0])
+        wanted = make.picture
+        if game is None or not wants_pictures(wanted) or wanted.crop_width or wanted.crop_height:
+            return None
+        region = game.spec.region
+        small = SmallPicture(
+            wanted.width or region.width, wanted.height or region.height, wanted.is_grey
+        )
+        return small if small.width <= region.width and small.height <= region.height else None
+
     def _make(self, env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         stage = self._stage
         return FlashEnv(
             stage.page,
             stage.page.games[env_id],
             frame_skip=self._frame_skip,
+            picture=self._picture,
             render_mode=kwargs.get("render_mode"),
             step_timeout_s=stage.step_timeout_s,
             start_timeout_s=stage.start_timeout_s,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import cv2
@@ -24,16 +26,34 @@ from raygym.runtimes.flashgames.page_link import PageLink
 
 logger = logging.getLogger(__name__)
 
+_LOOK = b'{"kind": "look"}'
 _ATTEMPTS = 2
 _LOST_WAIT_S = 0.5
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class SmallPicture:
+    """What is wanted of a game's picture: no larger than the whole."""
+
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    is_grey: bool
+    """One channel of luma instead of three of RGB."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of such pictures: height, width, channels."""
+        return self.height, self.width, 1 if self.is_grey else 3
+
+
 class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
     """One Flash game; nothing moves but by ``step``. Used from a thread beside the page's loop.
 
-    Observations are the game's whole picture, uint8[H, W, 3]. An action holds its keys down
+    Observations are the game's whole picture, uint8[H, W, 3], or what is wanted of it. An action holds its keys down
     for all frames of a step. The same seed and actions give the same observations, rewards
     and ends. ``info``: ``seed`` after a reset, ``game_state`` where the game tells it,
     ``reason`` at the time limit.
@@ -42,6 +62,8 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         page: Plays it, and is mended by ``reset`` when it broke; it belongs to somebody else.
         game: What to play.
         frame_skip: Frames of one step.
+        picture: Scaled down and maybe grey by the page itself, within 1 of what OpenCV makes
+            of the whole picture; None for the whole.
         step_timeout_s: Longest step.
         start_timeout_s: Longest reset, with a fresh browser if need be.
     """
@@ -52,6 +74,7 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         game: Game,
         *,
         frame_skip: int = 1,
+        picture: SmallPicture | None = None,
         render_mode: str | None = None,
         step_timeout_s: float = 20.0,
         start_timeout_s: float = 60.0,
@@ -67,8 +90,9 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
             "actions": [list(keys) for keys in spec.actions],
         }
         self.render_mode = render_mode
-        self._shape = (spec.region.height, spec.region.width, 3)
-        self.observation_space = gymnasium.spaces.Box(0, 255, self._shape, np.uint8)
+        self._height, self._width = spec.region.height, spec.region.width
+        shape = (self._height, self._width, 3) if picture is None else picture.shape
+        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(spec.actions))
         self._orders = [
             json.dumps({"kind": "step", "keys": keys, "frames": frame_skip}).encode()
@@ -76,10 +100,10 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         ]
         self._page = page
         self._game = game
+        self._small = picture
         self._step_timeout_s = step_timeout_s
         self._start_timeout_s = start_timeout_s
         self._link: PageLink | None = None
-        self._picture: UInt8Array | None = None
 
     def reset(
         self,
@@ -100,14 +124,13 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         deadline_s = time.monotonic() + self._start_timeout_s
         for attempt in range(_ATTEMPTS):
             try:
-                said = self._begin(seed, deadline_s)
-                break
+                said, picture = self._begin(seed, deadline_s)
+                return picture, {"seed": seed, **_state(said)}
             except RaygymError as error:
                 if attempt == _ATTEMPTS - 1 or time.monotonic() >= deadline_s:
                     raise
                 logger.warning("flash.retry env_id=%s cause=%s", self._game.spec.id, error)
-        assert self._picture is not None  # noqa: S101  _begin brought one
-        return self._picture, {"seed": seed, **_state(said)}
+        raise AssertionError("the last attempt returns or raises")
 
     def step(self, action: np.int64) -> tuple[UInt8Array, float, bool, bool, dict[str, Any]]:
         """Holds the keys of an action down, and has the game run on by its frames.
@@ -116,41 +139,53 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
             StepTimeout: It took too long; the browser counts as lost.
             SessionLost: The browser is gone.
         """
-        if self._link is None:
-            raise SessionLost("step: no episode runs; reset first")
-        said = self._ask(self._link, self._orders[int(action)], self._step_timeout_s)
+        said, picture = self._ask(self._orders[int(action)], self._step_timeout_s)
         info = _state(said)
         is_over, is_time_up = bool(said["is_over"]), bool(said["is_time_up"])
         if is_time_up:
             info["reason"] = "time_limit"
-        assert self._picture is not None  # noqa: S101  _ask brought one
-        return self._picture, float(said["reward"]), is_over, is_time_up, info
+        return picture, float(said["reward"]), is_over, is_time_up, info
 
     def render(self) -> UInt8Array | None:  # type: ignore[override]
-        """Returns the picture of now, uint8[H, W, 3]; None without a render mode."""
-        return None if self.render_mode is None else self._picture
+        """Returns the whole picture of now, uint8[H, W, 3]; None without a render mode.
+
+        Raises:
+            StepTimeout, SessionLost: As ``step``.
+        """
+        if self.render_mode is None:
+            return None
+        _, picture = self._ask(_LOOK, self._step_timeout_s, is_whole=True)
+        return picture
 
     def close(self) -> None:
         """Forgets the page, which plays on for others. May be called twice."""
         self._link = None
 
-    def _begin(self, seed: int, deadline_s: float) -> Mapping[str, Any]:
+    def _begin(self, seed: int, deadline_s: float) -> tuple[Mapping[str, Any], UInt8Array]:
         left_s = max(0.1, deadline_s - time.monotonic())
-        self._link = link = self._in_loop(self._page.link(), left_s)
-        order = json.dumps(self._page.order(self._game, seed)).encode()
+        self._link = self._in_loop(self._page.link(), left_s)
+        order = {
+            **self._page.order(self._game, seed),
+            "picture": None if self._small is None else asdict(self._small),
+        }
         # What is left after a first attempt must do for another browser.
         limit_s = max(0.1, (deadline_s - time.monotonic()) / _ATTEMPTS)
-        return self._ask(link, order, limit_s)
+        return self._ask(json.dumps(order).encode(), limit_s)
 
-    def _ask(self, link: PageLink, order: bytes, timeout_s: float) -> Mapping[str, Any]:
-        """Gives an order, keeps the picture, and returns what the page said."""
+    def _ask(
+        self, order: bytes, timeout_s: float, *, is_whole: bool = False
+    ) -> tuple[Mapping[str, Any], UInt8Array]:
+        """Gives an order; returns what the page said, and the picture."""
+        if self._link is None:
+            raise SessionLost("no episode runs; reset first")
+        size = [self._width, self._height]
+        small = None if is_whole else self._small
+        shape = (self._height, self._width, 4) if small is None else small.shape
+        max_bytes = math.prod(shape)
         try:
-            said, pixels = link.ask(order, timeout_s=timeout_s)
-            if pixels.shape[:2] != self._shape[:2]:
-                raise SessionLost(
-                    f"the game's picture is {pixels.shape[1]} wide and {pixels.shape[0]} high, "
-                    f"expected {self._shape[1]} and {self._shape[0]}"
-                )
+            said, sent = self._link.ask(order, max_bytes=max_bytes, timeout_s=timeout_s)
+            if said["size"] != size or len(sent) != max_bytes:
+                raise SessionLost(f"the game's picture has the size {said['size']}, not {size}")
         except StepTimeout as error:
             self._page.give_up(BrowserLoss("browser_hung", error.message))
             self._link = None
@@ -158,8 +193,10 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         except SessionLost as error:
             self._link = None
             raise self._lost(error) from error
-        self._picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8)
-        return said
+        pixels = sent.reshape(shape)
+        if small is not None:
+            return said, pixels.copy()
+        return said, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8)
 
     def _lost(self, error: SessionLost) -> SessionLost:
         """Returns the error with what the browser's own process has to say."""

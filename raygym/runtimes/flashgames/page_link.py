@@ -14,10 +14,10 @@ import numpy as np
 from raygym.core import UInt8Array
 from raygym.errors import SessionLost, StepTimeout
 
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+_CONTINUED, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _FINAL, _MASKED, _LENGTH = 0x80, 0x80, 0x7F
 _MAX_TEXT_BYTES = 1 << 20
-_MAX_SIDE_PX = 4096
+_MAX_CONTROL_BYTES = 125
 
 
 class PageLink:
@@ -35,16 +35,18 @@ class PageLink:
         self._deadline_s = 0.0
         self._buffer = bytearray()
 
-    def ask(self, order: bytes, *, timeout_s: float) -> tuple[dict[str, Any], UInt8Array]:
+    def ask(
+        self, order: bytes, *, max_bytes: int, timeout_s: float
+    ) -> tuple[dict[str, Any], UInt8Array]:
         """Sends an order and waits for what it brings.
 
         Args:
             order: JSON.
+            max_bytes: Longest picture.
             timeout_s: Longest wait for all of it.
 
         Returns:
-            What the page says, and its picture: uint8[H, W, 4], RGBA, valid until the next
-            call.
+            What the page says, and its picture: uint8[bytes], valid until the next call.
 
         Raises:
             StepTimeout: It took longer; the link is of no use any more.
@@ -56,12 +58,10 @@ class PageLink:
             said = json.loads(self._message(_TEXT, _MAX_TEXT_BYTES).tobytes())
             if "error" in said:
                 raise SessionLost(f"the page failed at it: {said['error']}")
-            width, height = (min(int(side), _MAX_SIDE_PX) for side in said["size"])
-            pixels = self._message(_BINARY, 4 * width * height)
-            return said, pixels.reshape(height, width, 4)
+            return said, self._message(_BINARY, max_bytes)
         except TimeoutError as error:
             raise StepTimeout(f"the page gave no answer within {timeout_s:g} s") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise SessionLost(f"the link to the page was lost: {error!r}") from error
 
     def close(self) -> None:
@@ -72,24 +72,23 @@ class PageLink:
 
     def _message(self, kind: int, max_bytes: int) -> UInt8Array:
         """Returns the next message of a kind, unmasked; a view into the buffer."""
-        length = 0
+        if len(self._buffer) < max_bytes:
+            self._buffer = bytearray(max_bytes)
+        length, expected = 0, kind
         is_final = False
         while not is_final:
-            head = self._read_head()
-            is_final, came, size, mask = head
-            if came in (_PING, _PONG, _CLOSE):
-                payload = self._into(bytearray(size), 0, size)
+            is_last, came, size, mask = self._read_head()
+            if came in (_PING, _PONG, _CLOSE) and size <= _MAX_CONTROL_BYTES:
+                self._into(bytearray(size), 0, size)
                 if came == _CLOSE:
-                    raise ConnectionError(f"the page closed it: {bytes(payload)[2:]!r}")
-                is_final = False
+                    raise ConnectionError("the page closed it")
                 continue
-            if came not in (kind, 0) or length + size > max_bytes:
+            if came != expected or length + size > max_bytes:
                 raise ValueError(f"a message of kind {came} and {length + size} bytes")
-            if len(self._buffer) < max(length + size, 4):
-                self._buffer.extend(bytes(length + size - len(self._buffer) + 4))
             self._into(self._buffer, length, size)
             _unmask(np.frombuffer(self._buffer, np.uint8, size, length), mask)
             length += size
+            is_final, expected = is_last, _CONTINUED
         return np.frombuffer(self._buffer, np.uint8, length)
 
     def _read_head(self) -> tuple[bool, int, int, bytes]:

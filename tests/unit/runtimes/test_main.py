@@ -146,3 +146,70 @@ def test_the_directory_of_somebody_else_is_refused(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert module.main(["catch", "--directory", str(tmp_path)]) == 2
     assert "belongs to another user" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stepped(monkeypatch):
+    """What was about to be served in lock-step."""
+    found = {}
+
+    class Nothing:
+        def stop(self) -> None:
+            raise AssertionError
+
+        async def run(self) -> int:
+            return 0
+
+    def make(runtime, config, rpc, *, vnc_port):
+        found.update(runtime=runtime, config=config, rpc=rpc, vnc_port=vnc_port)
+        return Nothing()
+
+    monkeypatch.setattr(module, "make_lockstep_host", make)
+    return found
+
+
+def step(directory: Path, *arguments: str) -> int:
+    given = ["flashgames", "--mode", "lockstep", "--directory", str(directory), *arguments]
+    return module.main(given)
+
+
+def test_lockstep_serves_unix_sockets_in_the_private_directory(stepped, tmp_path):
+    assert step(tmp_path, "--env", "flashgames.NeonRace-v0", "--step-timeout-s", "3") == 0
+    rpc = stepped["rpc"]
+    assert (rpc.bind, rpc.directory, rpc.token, rpc.step_timeout_s) == (None, tmp_path, None, 3.0)
+    assert stepped["config"].env_id == "flashgames.NeonRace-v0"
+
+
+def test_lockstep_over_tcp_asks_for_the_password_or_a_token(stepped, tmp_path):
+    assert step(tmp_path, "--rpc-port", "0", "--vnc-port", "0") == 0
+    rpc, config = stepped["rpc"], stepped["config"]
+    assert (rpc.bind, rpc.port, config.bind) == ("127.0.0.1", 0, "127.0.0.1")
+    assert rpc.token.reveal() == config.password
+    (tmp_path / "token").write_text("open sesame\n")
+    assert step(tmp_path, "--bind", "127.0.0.1", "--token-file", str(tmp_path / "token")) == 0
+    assert stepped["rpc"].token.reveal() == "open sesame"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--rewarder-port", "0"], "--rewarder-port does not belong to --mode lockstep"),
+        (["--bind", "0.0.0.0"], "nothing would be encrypted"),
+        (["--tls-cert", "x"], "--tls-key"),
+    ],
+)
+def test_lockstep_refuses_what_makes_no_sense(tmp_path, capsys, arguments, complaint):
+    assert step(tmp_path, *arguments) == module.EXIT_USAGE
+    assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+def test_real_time_refuses_options_of_lockstep(served, tmp_path, capsys):
+    assert module.main(["catch", "--directory", str(tmp_path), "--insecure"]) == module.EXIT_USAGE
+    assert "--insecure does not belong to --mode realtime" in capsys.readouterr().err
+    assert not served
+
+
+def test_what_only_runs_in_real_time_is_not_served_in_lockstep(tmp_path, capsys):
+    given = ["catch", "--mode", "lockstep", "--directory", str(tmp_path)]
+    assert module.main(given) == module.EXIT_USAGE
+    assert "catch runs in real time only" in capsys.readouterr().err

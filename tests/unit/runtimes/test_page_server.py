@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake
 
 from raygym.runtimes.flashgames.page_server import PageServer
 
@@ -63,3 +67,47 @@ def test_without_the_token_nothing_is_found(server, folders):
     assert server.find(f"/{other._token}/page/play.html") is None
     assert server.find("/é/page/play.html") is None
     assert urlsplit(f"/{server._token}").path != urlsplit(f"/{other._token}").path
+
+
+def test_a_page_opens_a_link_whose_socket_is_handed_over(folders):
+    links: list[socket.socket] = []
+
+    async def open_link() -> None:
+        server = PageServer(folders, on_link=links.append)
+        await server.start()
+        try:
+            url = server.url("link").replace("http://", "ws://")
+            async with connect(url, compression=None, close_timeout=0.1) as page:
+                (sock,) = links
+                sock.settimeout(5)
+                await page.send(b"ab")
+                head = await asyncio.to_thread(sock.recv, 6, socket.MSG_WAITALL)
+                assert head[:2] == bytes((0x82, 0x80 | 2))
+                sock.sendall(b"\x81\x02ok")
+                assert await page.recv() == "ok"
+                sock.close()
+        finally:
+            await server.close()
+
+    asyncio.run(open_link())
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_link_needs_the_token_and_somebody_who_wants_it(folders, is_wanted):
+    links: list[socket.socket] = []
+
+    async def open_link() -> None:
+        server = PageServer(folders, on_link=links.append if is_wanted else None)
+        await server.start()
+        url = server.url("link").replace("http://", "ws://")
+        if is_wanted:
+            url = url.replace(server._token, "x" * len(server._token))
+        try:
+            with pytest.raises(InvalidHandshake):
+                async with connect(url):
+                    pass
+        finally:
+            await server.close()
+
+    asyncio.run(open_link())
+    assert not links

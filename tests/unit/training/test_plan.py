@@ -25,11 +25,18 @@ def addresses(plan) -> tuple[str, ...] | None:
 
 
 def test_a_flash_game_is_seen_and_played_as_universe_starter_agent_did():
-    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0"))
+    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0", mode="realtime"))
     assert plan.network.observation_shape == (128, 200, 1)
     assert plan.network.action_count == len(plan.spec.actions)
     assert plan.fps == 12.5
     assert plan.workers == 2
+
+
+def test_in_lock_step_a_flash_game_is_seen_smaller():
+    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0"))
+    assert plan.network.observation_shape == (72, 96, 1)
+    assert (plan.mode, plan.frame_skip) == ("lockstep", 4)
+    assert plan.pace() == "lock-step, 4 frames a step"
 
 
 def test_another_environment_keeps_its_own_pace():

@@ -10,6 +10,7 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
   const EXACT = 2 ** 20;
   const LOADING_TICK_MS = 40;
   const FIRST_WORD_EVERY_MS = 5;
+  const SHOW_EVERY_MS = 100;
   const INPUTS = [
     "keydown", "keyup", "keypress", "pointerdown", "pointerup", "pointermove", "pointerover",
     "pointerout", "mousedown", "mouseup", "mousemove", "mouseover", "mouseout", "click",
@@ -17,7 +18,9 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
     "dragstart", "drop", "copy", "cut", "paste"];
 
   const held = new Map();
-  let told = [], game = null, canvas = null, context = null, link = null;
+  let told = [], game = null, link = null;
+  let canvas = null, context = null, mirror = null, isShowDue = false;
+  let shrink = null, shrinksTo = "";
 
   const nextTask = ms => new Promise(resolve => pageClock.real.wait(resolve, ms));
 
@@ -47,8 +50,7 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
     if (!isLoaded) {
       pageClock.stop(order.seed);
       await pump(raygym.play(order));
-      canvas = raygym.player().shadowRoot.querySelector("canvas");
-      context = canvas.getContext("2d");
+      openPicture();
     }
     if (order.reset) {
       pageClock.begin(order.seed);
@@ -57,6 +59,15 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
       pageClock.run();
     }
     await run(1);
+    chooseSize(order.picture);
+  }
+
+  // Whole pictures leave the page as RGBA, smaller ones as they are wanted.
+  function chooseSize(picture) {
+    const wanted = JSON.stringify([picture, canvas.width, canvas.height]);
+    if (wanted === shrinksTo) return;
+    shrink = picture && shrinker(canvas.width, canvas.height, picture);
+    shrinksTo = wanted;
   }
 
   function hold(names) {
@@ -74,12 +85,35 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
 
   async function run(frames) {
     for (let left = frames; left > 0 && !isOver(); left -= MAX_FRAMES_A_TICK) {
-      pageClock.tick(Math.min(left, MAX_FRAMES_A_TICK) * periodMs());
+      const count = Math.min(left, MAX_FRAMES_A_TICK);
+      raygym.expectUnseen(count - 1);
+      pageClock.tick(count * periodMs());
       await null;  // the report of this tick was put off until now
     }
   }
 
   const isOver = () => told.some(frame => frame.is_over || frame.is_time_up);
+
+  // A person who looks in sees a copy, now and then: to show each picture costs a fifth of a step.
+  function openPicture() {
+    canvas = raygym.player().shadowRoot.querySelector("canvas");
+    context = canvas.getContext("2d");
+    canvas.style.visibility = "hidden";
+    mirror = document.createElement("canvas");
+    mirror.width = canvas.width;
+    mirror.height = canvas.height;
+    mirror.id = "mirror";
+    document.getElementById("stage").append(mirror);
+  }
+
+  function showSoon() {
+    if (isShowDue) return;
+    isShowDue = true;
+    pageClock.real.wait(() => {
+      isShowDue = false;
+      mirror.getContext("2d").drawImage(canvas, 0, 0);
+    }, SHOW_EVERY_MS);
+  }
 
   // What the first frame of an episode brought counts in the first step.
   function answer() {
@@ -90,7 +124,13 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
       state: told.at(-1)?.state ?? null,
       size: [canvas.width, canvas.height],
     }));
-    link.send(context.getImageData(0, 0, canvas.width, canvas.height).data);
+    sendPicture(shrink);
+    showSoon();
+  }
+
+  function sendPicture(shrink) {
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+    link.send(shrink ? shrink(pixels) : pixels);
   }
 
   async function obey(order) {
@@ -98,6 +138,9 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
       if (order.kind === "begin") {
         await begin(order);
         answer();
+      } else if (order.kind === "look") {
+        link.send(JSON.stringify({size: [canvas.width, canvas.height]}));
+        sendPicture(null);
       } else {
         hold(order.keys);
         await run(order.frames);

@@ -22,7 +22,7 @@ const raygym = (() => {
 
   const held = new Map();   // keys that the game believes are down: identity -> event fields
   let game = null, player = null, episode = null;
-  let isWarm = null, frames = 0, lastPaintMs = 0, lastBeatMs = -BEAT_MS, isReportDue = false;
+  let isWarm = null, frames = 0, unseen = 0, lastPaintMs = 0, lastBeatMs = -BEAT_MS, isReportDue = false;
 
   window.RufflePlayer = {config: {
     publicPath: "../ruffle/", autoplay: "on", unmuteOverlay: "hidden", splashScreen: false,
@@ -111,12 +111,15 @@ const raygym = (() => {
   // ---- Score --------------------------------------------------------------------------
 
   // A third argument is the frame's number: such a game promises to call once a frame.
+  // Answers whether another frame follows before anybody looks at this one.
   function onCall(score, isOver, frame) {
     if (typeof frame === "number") frames++;
     paint();
-    if (!episode) return;
-    note(score, isOver);
-    scheduleReport();
+    if (episode) {
+      note(score, isOver);
+      scheduleReport();
+    }
+    return unseen-- > 0;
   }
 
   function note(score, isOver) {
@@ -251,6 +254,7 @@ const raygym = (() => {
     if (next.reset) player[next.reset](next.seed);
     player.focus();
     frames = 0;
+    lastPaintMs = performance.now();
     const score = next.score.source === "poll" ? ask(next.score.name, null) : 0;
     episode = {id: next.episode, score, reward: 0, isOver: false, startedAtMs: performance.now()};
     return {took_ms: performance.now() - startedAtMs, is_reloaded: !isLoaded};
@@ -268,5 +272,6 @@ const raygym = (() => {
     isWarm: () => isWarm,
     player: () => player,
     divert(listener) { send = listener; },
+    expectUnseen(count) { unseen = count; },
   };
 })();

@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raygym.errors import StepTimeout
 from raygym.machine import machine_id
 from raygym.runtimes.lockstep.env_loop import EnvLoop
 from raygym.runtimes.lockstep.limits import Limits
@@ -267,6 +268,17 @@ def test_a_reset_that_raises_is_a_failure_and_the_next_one_makes_the_environment
     ]
     assert batch.truncated == bytes([1, 0])
     assert not client.reset().failures
+
+
+def test_a_reset_that_comes_too_late_is_told_as_a_timeout():
+    class Slow(Trouble):
+        def reset(self, *, seed=None, options=None):
+            raise StepTimeout("no answer within 1 s")
+
+    client = talk(lambda _env_id, _kwargs: Slow())
+    client.make()
+    (failure,) = client.reset().failures
+    assert (failure.outcome, failure.error.message) == ("timeout", "no answer within 1 s")
 
 
 # Step

@@ -60,7 +60,6 @@ class Dash extends Sprite {
     factorText.show("x" + Std.int(race.factor()) + "." + Std.int(race.factor() * 10 + 0.001) % 10);
     speedText.show("" + Std.int(race.speed * 0.52));
     bar(race);
-    tell(race);
     card.visible = race.isOver();
     if (card.visible) finish(race);
   }
@@ -85,7 +84,8 @@ class Dash extends Sprite {
     g.endFill();
   }
 
-  function tell(race:Race):Void {
+  /** Passes news on, and lets them fade. */
+  public function follow(race:Race):Void {
     for (item in race.news) {
       newsLeft = 22;
       newsText.show(item, item == "CRASH" ? 0xff4060 : 0xfff06a);

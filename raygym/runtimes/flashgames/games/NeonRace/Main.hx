@@ -18,21 +18,24 @@ class Main implements Game {
   public function reset(seed:Int):Void {
     race = new Race(seed);
     view.restart();
-    show();
+    tell();
+    draw();
   }
 
   public function advance(keys:Keys):Void {
     race.advance(keys);
-    show();
+    tell();
   }
+
+  public function draw():Void view.draw(race);
 
   public function state():Dynamic return race.state();
 
-  function show():Void {
+  function tell():Void {
     frame = race.frame;
     score = race.score;
     isOver = race.isOver();
-    view.draw(race);
+    view.follow(race);
   }
 
   static function main():Void Bridge.run(new Main());

@@ -75,6 +75,14 @@ class View extends Sprite {
     dash.restart();
   }
 
+  /** Remembers what depends on every frame. */
+  public function follow(race:Race):Void {
+    var travelled = race.distance - lastDistance;
+    lastDistance = race.distance;
+    turned += race.track.bendAt(race.distance) * travelled / Track.SEGMENT * 0.55;
+    dash.follow(race);
+  }
+
   public function draw(race:Race):Void {
     var base = Std.int(race.distance / Track.SEGMENT);
     project(race, base);
@@ -124,9 +132,6 @@ class View extends Sprite {
   }
 
   function backdrop(race:Race):Void {
-    var travelled = race.distance - lastDistance;
-    lastDistance = race.distance;
-    turned += race.track.bendAt(race.distance) * travelled / Track.SEGMENT * 0.55;
     var part = race.distance / Track.SEGMENT / Track.SECTOR;
     var sector = Std.int(part);
     var mix = Math.max(0, Math.min(1, (part - sector - 0.94) / 0.06));

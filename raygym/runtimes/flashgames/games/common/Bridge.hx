@@ -13,8 +13,11 @@ interface Game {
   /** Starts the episode of that seed at once. */
   function reset(seed:Int):Void;
 
-  /** Plays one frame and draws it. */
+  /** Plays one frame, with what pictures remember of it. */
   function advance(keys:Keys):Void;
+
+  /** Shows how things are now; left out for frames that nobody sees. */
+  function draw():Void;
 
   /** What a scripted driver needs to know: a flat object of numbers. */
   function state():Dynamic;
@@ -57,7 +60,9 @@ class Bridge {
     game.reset(0);
     stage.addEventListener(Event.ENTER_FRAME, function(_) {
       if (!game.isOver) game.advance(keys);
-      if (hasPage) ExternalInterface.call("raygymScore", game.score, game.isOver, game.frame);
+      // The page answers true where another frame follows before anybody looks.
+      var isUnseen = hasPage && ExternalInterface.call("raygymScore", game.score, game.isOver, game.frame) == true;
+      if (!isUnseen) game.draw();
     });
   }
 }
