@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK = b'{"kind": "look"}'
 _ATTEMPTS = 2
+_OVERSAMPLING = 2.0
 _LOST_WAIT_S = 0.5
 
 T = TypeVar("T")
@@ -48,6 +49,21 @@ class SmallPicture:
     def shape(self) -> tuple[int, int, int]:
         """Of such pictures: height, width, channels."""
         return self.height, self.width, 1 if self.is_grey else 3
+
+
+def paint_divisor(width: int, height: int, small: SmallPicture) -> int:
+    """Returns how many times smaller than the game a picture may be painted.
+
+    It still has ``_OVERSAMPLING`` times the pixels across that are wanted of it, so that edges
+    stay as smooth, and whole pixels.
+
+    Args:
+        width: Of the game, in pixels.
+        height: Of the game, in pixels.
+        small: What is wanted.
+    """
+    most = int(min(width / small.width, height / small.height) / _OVERSAMPLING)
+    return next((n for n in range(most, 1, -1) if width % n == 0 and height % n == 0), 1)
 
 
 class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
@@ -101,6 +117,9 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         self._page = page
         self._game = game
         self._small = picture
+        self._divisor = 1
+        if picture is not None and render_mode is None:
+            self._divisor = paint_divisor(self._width, self._height, picture)
         self._step_timeout_s = step_timeout_s
         self._start_timeout_s = start_timeout_s
         self._link: PageLink | None = None
@@ -167,6 +186,7 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         order = {
             **self._page.order(self._game, seed),
             "picture": None if self._small is None else asdict(self._small),
+            "paint_divisor": self._divisor,
         }
         # What is left after a first attempt must do for another browser.
         limit_s = max(0.1, (deadline_s - time.monotonic()) / _ATTEMPTS)
@@ -178,9 +198,9 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         """Gives an order; returns what the page said, and the picture."""
         if self._link is None:
             raise SessionLost("no episode runs; reset first")
-        size = [self._width, self._height]
+        size = [self._width // self._divisor, self._height // self._divisor]
         small = None if is_whole else self._small
-        shape = (self._height, self._width, 4) if small is None else small.shape
+        shape = (size[1], size[0], 4) if small is None else small.shape
         max_bytes = math.prod(shape)
         try:
             said, sent = self._link.ask(order, max_bytes=max_bytes, timeout_s=timeout_s)

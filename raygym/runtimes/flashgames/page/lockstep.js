@@ -45,7 +45,7 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
   async function begin(order) {
     hold([]);
     told = [];
-    const isLoaded = game?.swf === order.swf && order.reset !== "";
+    const isLoaded = raygym.isReady(order);
     game = order;
     if (!isLoaded) {
       pageClock.stop(order.seed);

@@ -224,6 +224,9 @@ const raygym = (() => {
     show(next);
     const fresh = window.RufflePlayer.newest().createPlayer();
     fresh.setAttribute("tabindex", "0");
+    const paintedAt = 1 / (next.paint_divisor ?? 1);
+    fresh.style.width = `${next.width * paintedAt}px`;
+    fresh.style.height = `${next.height * paintedAt}px`;
     document.getElementById("stage").replaceChildren(fresh);
     listen(next.score);
     const isLoaded = new Promise(resolve =>
@@ -244,11 +247,16 @@ const raygym = (() => {
     path.reduce((place, name) => place[name] ??= {}, window)[last] = onCall;
   }
 
+  // Whether an episode can begin without loading the game.
+  function isReady(next) {
+    return game?.swf === next.swf && game.paint_divisor === next.paint_divisor && next.reset !== "";
+  }
+
   async function play(next) {
     const startedAtMs = performance.now();
     episode = null;
     releaseKeys();
-    const isLoaded = game?.swf === next.swf && next.reset !== "";
+    const isLoaded = isReady(next);
     if (!isLoaded) await load(next);
     game = next;
     if (next.reset) player[next.reset](next.seed);
@@ -270,6 +278,7 @@ const raygym = (() => {
   return {
     play, press, keyFields,
     isWarm: () => isWarm,
+    isReady,
     player: () => player,
     divert(listener) { send = listener; },
     expectUnseen(count) { unseen = count; },
