@@ -18,7 +18,15 @@ CONFIG = TrainConfig(
     fps=50 / 6,
     # With its own resets an episode would begin at any moment of a step.
     seed_episodes=True,
-    learner=A3CConfig(learning_rate=7e-4, rollout_steps=3, entropy_weight=0.07, value_weight=0.05),
+    learner=A3CConfig(
+        gamma=0.99,
+        gae_lambda=1.0,
+        learning_rate=7e-4,
+        rollout_steps=3,
+        entropy_weight=0.07,
+        value_weight=0.05,
+        max_grad_norm=40.0,
+    ),
     # From the floor of -1 to the ceiling of 1, 0.8 is nine tenths of the way.
     target_score=0.8,
     minutes=3.0,
