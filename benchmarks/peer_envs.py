@@ -5,6 +5,7 @@ They cost next to nothing, so that a step tells what the way costs. For Gymnasiu
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.classic_control import CartPoleEnv
 
 
 class StillPictures(gymnasium.Env):
@@ -31,18 +32,15 @@ class StillPictures(gymnasium.Env):
         return self._picture, 1.0, False, False, {}
 
 
-class CartPole(gymnasium.Wrapper):
+class CartPole(CartPoleEnv):
     """CartPole that never ends, since a reset would cost more than many steps."""
 
     reward_range = (0.0, 1.0)
 
-    def __init__(self):
-        super().__init__(gymnasium.make("CartPole-v1").unwrapped)
-
     def step(self, action):
-        observation, reward, terminated, _, info = self.env.step(action)
+        observation, reward, terminated, _, info = super().step(action)
         if terminated:
-            observation, info = self.env.reset()
+            observation, info = self.reset()
         return observation, reward, False, False, info
 
 
