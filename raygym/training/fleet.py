@@ -80,6 +80,20 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK_BYTES))
     # Ray starts dozens of threads, each of which would get a heap of its own.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    try:
+        _start_ray(actors, has_dashboard=has_dashboard)
+    except RuntimeError as error:
+        # Read from a cold disk, its programs can take longer than it waits for them.
+        log.warning("ray.start_again cause=%s", _one_line(error))
+        ray.shutdown()
+        _start_ray(actors, has_dashboard=has_dashboard)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(actors: int, *, has_dashboard: bool) -> None:
     ray.init(
         num_cpus=max(1, math.ceil(actors * ACTOR_CPUS)),
         object_store_memory=OBJECT_STORE_BYTES,
@@ -87,10 +101,6 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
         logging_level=logging.WARNING,
         log_to_driver=False,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class Fleet:

@@ -173,7 +173,7 @@ def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]
         observation=settings.observation,
         mode="realtime" if settings.frame_skip is None else "lockstep",
         fps=settings.fps if settings.frame_skip is None else None,
-        frame_skip=settings.frame_skip or 1,
+        frame_skip=settings.frame_skip,
         render_mode=settings.render_mode,
     )
 

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import raygym
 from raygym.errors import ConfigError
 from raygym.remote_env.process_backend import ProcessBackend
+from tests.support.process_tree import all_end, descendants
 
 CARTPOLE = "gym-core.CartPole-v1"
 
@@ -63,12 +64,11 @@ def test_a_killed_remote_cuts_the_episode_and_the_next_reset_has_another() -> No
     try:
         env.reset(seed=1)
         before = env.step(0)[0]
-        os.kill(backend.pid(env.remote_id), signal.SIGKILL)
-        for _ in range(1000):
-            observation, reward, terminated, truncated, info = env.step(0)
-            if truncated or terminated:
-                break
-            before = observation
+        pid = backend.pid(env.remote_id)
+        processes = descendants(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert all_end(processes)
+        observation, reward, terminated, truncated, info = env.step(0)
         assert (reward, terminated, truncated) == (0.0, False, True)
         assert info["outcome"] == "infra_failure"
         assert np.array_equal(observation, before)
