@@ -176,6 +176,7 @@ class EnvServer:
         self._error: BaseException | None = None
         self._endpoint: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="raygym serve_env", daemon=True
         )
@@ -213,7 +214,7 @@ class EnvServer:
         if self._loop is not None:
             # The loop may close by itself in between.
             with contextlib.suppress(RuntimeError):
-                asyncio.run_coroutine_threadsafe(self._server.close(), self._loop)
+                self._loop.call_soon_threadsafe(self._begin_close)
         self._thread.join(_STOP_TIMEOUT_S)
 
     def __enter__(self) -> EnvServer:
@@ -226,6 +227,9 @@ class EnvServer:
         where: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _begin_close(self) -> None:
+        self._closing = asyncio.ensure_future(self._server.close())
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -57,6 +57,7 @@ class Accounts:
         slots: Number of slots.
         seed: The run's seed.
         mode: ``realtime`` or ``lockstep``, for the summary.
+        target_score: Mean score of 100 episodes that is enough; None is never enough.
         env_steps: Steps before this run.
         episodes: Episodes before this run.
     """
@@ -68,6 +69,7 @@ class Accounts:
         *,
         seed: int,
         mode: str = "realtime",
+        target_score: float | None = None,
         env_steps: int = 0,
         episodes: int = 0,
     ) -> None:
@@ -82,6 +84,8 @@ class Accounts:
         self.reaction_ms: list[float] = []
         self._seed = seed
         self._mode = mode
+        self._target_score = target_score
+        self._target_reached: dict[str, float] | None = None
 
     def note(self, report: ActorReport, now_s: float) -> list[EpisodeRecord]:
         """Adds an actor's report; returns the episodes that ended with it."""
@@ -102,6 +106,7 @@ class Accounts:
         self.reaction_ms.extend(reaction_ms)
         for episode in sampler.episodes:
             self._note_episode(slot, episode)
+        self._check_target(now_s)
         return sampler.episodes
 
     def note_actor_lost(self, number: int, error: str) -> None:
@@ -129,10 +134,10 @@ class Accounts:
         """Returns the mean score of the last 100 episodes without a failure."""
         return _mean(self.scores[-RECENT_EPISODES:])
 
-    def has_reached(self, score: float) -> bool:
-        """Returns whether the mean score of the last 100 episodes is as high; not before 100."""
-        recent = self.recent_score()
-        return len(self.scores) >= RECENT_EPISODES and recent is not None and recent >= score
+    @property
+    def has_reached_target(self) -> bool:
+        """Whether the last 100 episodes ever had the wanted mean score; not before 100."""
+        return self._target_reached is not None
 
     def summary(self, now_s: float) -> dict[str, Any]:
         """Returns what came of the run, for JSON."""
@@ -149,6 +154,7 @@ class Accounts:
             "ceiling": self.spec.score_ceiling,
             "share_of_ceiling": self.share(mean),
             "last_100_episodes": {"mean_score": recent, "share_of_ceiling": self.share(recent)},
+            "target": self._target(),
             "steps_per_s": round(self.steps_per_s(now_s), 3),
             "reaction_time_ms": percentiles(self.reaction_ms),
             "outcomes": {str(Outcome.OK): 0, **self.outcomes},
@@ -167,6 +173,21 @@ class Accounts:
     def share(self, score: float | None) -> float | None:
         """Returns where a score lies from floor to ceiling; None if either is unknown."""
         return None if score is None else self.spec.share_of_ceiling(score)
+
+    def _target(self) -> dict[str, Any] | None:
+        if self._target_score is None:
+            return None
+        return {"score": self._target_score, "reached": self._target_reached}
+
+    def _check_target(self, now_s: float) -> None:
+        recent = self.recent_score()
+        if self._target_score is None or self.has_reached_target or recent is None:
+            return
+        if len(self.scores) >= RECENT_EPISODES and recent >= self._target_score:
+            self._target_reached = {
+                "env_steps": self.env_steps,
+                "minutes": round(self.minutes(now_s), 3),
+            }
 
     def _note_episode(self, slot: SlotAccount, episode: EpisodeRecord) -> None:
         self._count_outcome(slot, episode.outcome)

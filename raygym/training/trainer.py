@@ -103,6 +103,7 @@ class Trainer:
             plan.workers,
             seed=config.seed,
             mode=plan.mode,
+            target_score=config.target_score,
             env_steps=self._resumed.env_steps if self._resumed else 0,
             episodes=self._resumed.episodes if self._resumed else 0,
         )
@@ -167,7 +168,7 @@ class Trainer:
             self._stop.is_set
             or (config.steps is not None and accounts.env_steps >= config.steps)
             or (config.minutes is not None and accounts.minutes(self._clock()) >= config.minutes)
-            or (config.target_score is not None and accounts.has_reached(config.target_score))
+            or accounts.has_reached_target
         )
 
     def _note(self, report: ActorReport) -> None:

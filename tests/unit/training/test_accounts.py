@@ -84,12 +84,29 @@ def test_the_recent_score_is_that_of_the_last_hundred_episodes(accounts: Account
     assert accounts.summary(1.0)["last_100_episodes"]["mean_score"] == 3.0
 
 
-def test_a_score_is_reached_by_the_mean_of_a_hundred_episodes_and_not_before(accounts: Accounts):
-    accounts.note(report(episodes=[episode(3.0)] * 99), 0.0)
-    assert not accounts.has_reached(3.0)
-    accounts.note(report(episodes=[episode(3.0)]), 0.0)
-    assert accounts.has_reached(3.0)
-    assert not accounts.has_reached(3.1)
+def test_a_target_is_reached_by_the_mean_of_a_hundred_episodes_and_stays_so():
+    accounts = Accounts(SPEC, 2, seed=4, target_score=3.0)
+    accounts.note(report(steps=99, episodes=[episode(3.0)] * 99), 0.0)
+    assert not accounts.has_reached_target
+    assert accounts.summary(1.0)["target"] == {"score": 3.0, "reached": None}
+    accounts.note(report(steps=1, episodes=[episode(3.0)]), 60.0)
+    assert accounts.has_reached_target
+    accounts.note(report(steps=5, episodes=[episode(-5.0)] * 5), 120.0)
+    assert accounts.recent_score() < 3.0
+    reached = {"env_steps": 100, "minutes": 1.0}
+    assert accounts.summary(120.0)["target"] == {"score": 3.0, "reached": reached}
+
+
+def test_a_target_that_is_out_of_reach_is_not_reached():
+    accounts = Accounts(SPEC, 2, seed=4, target_score=3.1)
+    accounts.note(report(episodes=[episode(3.0)] * 200), 0.0)
+    assert not accounts.has_reached_target
+
+
+def test_without_a_target_none_is_reached(accounts: Accounts):
+    accounts.note(report(episodes=[episode(3.0)] * 200), 0.0)
+    assert not accounts.has_reached_target
+    assert accounts.summary(1.0)["target"] is None
 
 
 def test_remotes_are_summed_over_slots_and_over_actors_that_ended(accounts: Accounts):
