@@ -51,6 +51,18 @@ class Runtime:
     """Width and height of its screen."""
     modes: tuple[str, ...] = ("realtime",)
     """Who may own time: ``realtime``, ``lockstep``."""
+    image: str | None = None
+    """Repository of its container image, without a tag; None where there is no image."""
+    digest: str | None = None
+    """``sha256:...`` of the published image; None where only a local build is known."""
+    memory_mib: int = 1024
+    """Most memory of its container."""
+    cpus: float = 2.0
+    """Most processors of its container."""
+    pids: int = 300
+    """Most processes and threads of its container."""
+    needs_network: bool = False
+    """Whether its container must reach the outside world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +187,11 @@ def load_catalog(games_dirs: Sequence[Path] | None = None) -> Catalog:
     runtimes = {
         name: Runtime(
             name=name,
-            screen_px=(entry["screen_px"][0], entry["screen_px"][1]),
-            modes=tuple(entry["modes"]),
+            **{
+                **entry,
+                "screen_px": (entry["screen_px"][0], entry["screen_px"][1]),
+                "modes": tuple(entry["modes"]),
+            },
         )
         for name, entry in raw["runtimes"].items()
     }

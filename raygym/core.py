@@ -209,6 +209,10 @@ class Backend(Protocol):
         """Ends a Remote and everything that belongs to it; unknown ids are ignored."""
         ...
 
+    def release(self, remote_id: str) -> None:
+        """Gives back a Remote that is whole; it may be kept for its Client. Unknown: ignored."""
+        ...
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's own log, or an empty string if there is none."""
         ...

@@ -96,6 +96,10 @@ class FakeBackend:
             hosted.host.stop()
             remove(hosted.directory)
 
+    def release(self, remote_id: str) -> None:
+        """Does as ``remove``: nobody else could find it again."""
+        self.remove(remote_id)
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns an empty string: it logs where this process logs."""
         del remote_id, lines

@@ -167,11 +167,11 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         return self._env.render()
 
     def close(self) -> None:
-        """Ends the Remote and all that belongs to it. May be called twice."""
+        """Gives the Remote back and ends all else. May be called twice."""
         if self._env is not None:
             self._env.close()
             self._env = None
-        self._remote.drop()
+        self._remote.release()
         self._close_also()
 
     def _told(self, info: dict[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,14 @@ class LockstepRemote:
             self.lost += 1
             log.warning("%s: %s was lost", self.client_id, self._remote.id)
 
+    def release(self) -> None:
+        """Gives the Remote back, or ends it if it was lost. May be called twice."""
+        if self._is_lost or self._remote is None:
+            self.drop()
+            return
+        remote, self._remote = self._remote, None
+        self._backend.release(remote.id)
+
     def drop(self) -> None:
         """Ends the Remote, if there is one. May be called twice."""
         remote, self._remote = self._remote, None

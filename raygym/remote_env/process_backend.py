@@ -112,6 +112,10 @@ class ProcessBackend:
         remove(running.directory)
         os.close(running.claim)
 
+    def release(self, remote_id: str) -> None:
+        """Does as ``remove``: nobody else could find it again."""
+        self.remove(remote_id)
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's log, or an empty string if there is none."""
         with self._lock:

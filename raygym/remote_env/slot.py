@@ -228,9 +228,11 @@ class Slot:
         self._is_closing = True
 
     def close(self) -> None:
-        """Releases the keys and ends the Remote. May be called twice."""
+        """Releases the keys and gives the Remote back. May be called twice."""
         self.stop()
-        self._drop_remote(is_lost=False)
+        connection = self._connection
+        is_whole = connection is not None and connection.lost_reason() is None
+        self._drop_remote(is_lost=False, is_whole=is_whole and not self._episode.lost)
 
     def _try_reset(self, seed: int | None) -> Timestep:
         timeout_s = self.config.start_timeout_s
@@ -351,7 +353,7 @@ class Slot:
             "rewards": 0 if batch is None else batch.count,
         }
 
-    def _drop_remote(self, *, is_lost: bool) -> None:
+    def _drop_remote(self, *, is_lost: bool, is_whole: bool = False) -> None:
         connection, remote = self._connection, self._remote
         if connection is not None:
             self._send(self._controls.release())
@@ -360,7 +362,11 @@ class Slot:
         self.remotes_lost += is_lost
         if connection is not None:
             connection.close()
-        if remote is not None:
+        if remote is None:
+            return
+        if is_whole:
+            self._backend.release(remote.id)
+        else:
             self._backend.remove(remote.id)
 
 

@@ -59,6 +59,10 @@ class StaticBackend:
             if remote is not None:
                 self._free.append(replace(remote, runtime=""))
 
+    def release(self, remote_id: str) -> None:
+        """Does as ``remove``: the next Client may have it."""
+        self.remove(remote_id)
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns an empty string: the log is where the Remote runs."""
         del remote_id, lines

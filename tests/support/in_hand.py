@@ -24,6 +24,7 @@ class InHandBackend:
         self.failing = failing
         self.started: list[str] = []
         self.removed: list[str] = []
+        self.released: list[str] = []
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
         if self.failing:
@@ -39,11 +40,15 @@ class InHandBackend:
     def remove(self, remote_id: str) -> None:
         self.removed.append(remote_id)
 
+    def release(self, remote_id: str) -> None:
+        self.released.append(remote_id)
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         return f"log of {remote_id}"
 
     def close(self) -> None:
-        self.removed += [r for r in self.started if r not in self.removed]
+        gone = self.removed + self.released
+        self.removed += [r for r in self.started if r not in gone]
 
 
 class InHandChannel:

@@ -113,6 +113,7 @@ class FakeRemotes:
     def __init__(self) -> None:
         self.connections: list[FakeConnection] = []
         self.running: list[str] = []
+        self.released: list[str] = []
         self.start_errors: deque[Exception] = deque()
         self.ready_errors: deque[Exception] = deque()
         self.on_start: Callable[[], None] = lambda: None
@@ -139,6 +140,10 @@ class FakeRemotes:
 
     def list(self) -> list[Remote]:
         return []
+
+    def release(self, remote_id: str) -> None:
+        self.running.remove(remote_id)
+        self.released.append(remote_id)
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         return ""

@@ -59,7 +59,7 @@ class Played:
         self.connect.channels[-1].is_cut = True
 
 
-def test_the_first_reset_starts_the_remote_and_close_ends_it() -> None:
+def test_the_first_reset_starts_the_remote_and_close_gives_it_back() -> None:
     played = Played()
     assert played.backend.started == []
     assert played.env.remote_id is None
@@ -68,8 +68,17 @@ def test_the_first_reset_starts_the_remote_and_close_ends_it() -> None:
     assert (played.env.remotes_started, info["remote_id"], info["seed"]) == (1, "r-1", 7)
     played.env.close()
     played.env.close()
-    assert played.backend.removed == ["r-1"]
+    assert (played.backend.released, played.backend.removed) == (["r-1"], [])
     assert played.is_closed
+
+
+def test_a_lost_remote_is_removed_and_not_given_back() -> None:
+    played = Played()
+    played.env.reset()
+    played.lose()
+    assert played.env.step(0)[3]
+    played.env.close()
+    assert (played.backend.released, played.backend.removed) == ([], ["r-1"])
 
 
 def test_without_known_spaces_the_remote_starts_at_once() -> None:

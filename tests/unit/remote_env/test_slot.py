@@ -85,7 +85,7 @@ def test_actions_hold_keys_and_a_reset_releases_them(
     assert connection.sent == [KeyInput(UP, False), KeyInput(LEFT, False)]
 
 
-def test_closing_releases_the_keys_and_ends_the_remote(
+def test_closing_releases_the_keys_and_gives_the_remote_back(
     slot: Slot, connection: FakeConnection, remotes: FakeRemotes
 ) -> None:
     slot.act(1)
@@ -93,7 +93,7 @@ def test_closing_releases_the_keys_and_ends_the_remote(
     slot.close()
     assert connection.sent[-1] == KeyInput(LEFT, False)
     assert connection.is_closed
-    assert remotes.running == []
+    assert (remotes.running, remotes.released) == ([], ["r-0"])
     assert slot.remotes_lost == 0
 
 
@@ -204,6 +204,17 @@ def test_a_reset_replaces_a_lost_remote(
     assert (slot.remotes_started, slot.remotes_lost) == (2, 1)
     slot.act(1)
     assert remotes.connections[1].sent == [KeyInput(LEFT, True)]
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_lost_remote_is_removed_and_not_given_back(
+    slot: Slot, connection: FakeConnection, remotes: FakeRemotes, is_seen: bool
+) -> None:
+    connection.lost = "closed"
+    if is_seen:
+        slot.observe()
+    slot.close()
+    assert (remotes.running, remotes.released) == ([], [])
 
 
 def test_a_remote_lost_between_episodes_is_replaced_and_counted(
