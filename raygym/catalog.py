@@ -6,18 +6,31 @@ those in the folders that ``RAYGYM_GAMES`` names (separated by ``os.pathsep``).
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from raygym import gym_ids
+from raygym import gym_ids, own_runtimes, strokes
 from raygym.errors import ConfigError
+from raygym.specs import EnvSpec, Game, Region, Runtime, ScoreSource
+
+__all__ = [
+    "Catalog",
+    "EnvSpec",
+    "Game",
+    "Region",
+    "Runtime",
+    "ScoreSource",
+    "load_catalog",
+    "load_game",
+]
 
 GAMES_VARIABLE = "RAYGYM_GAMES"
 FLASH_ORIGIN_PX = (18, 84)
@@ -29,102 +42,6 @@ _PACKAGE = Path(__file__).parent
 BUILT_IN_GAMES = _PACKAGE / "runtimes" / "flashgames" / "games"
 _ENV_ID = re.compile(r"^[a-z0-9-]+(\.[A-Za-z0-9-]+)+-v\d+$")
 _GAME_ID = re.compile(r"^[A-Z][A-Za-z0-9]*$")
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of the screen, in pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """Something that can host a family of environments."""
-
-    name: str
-    """As in the first part of its EnvIds' home: ``flashgames``."""
-    screen_px: tuple[int, int]
-    """Width and height of its screen."""
-    modes: tuple[str, ...] = ("realtime",)
-    """Who may own time: ``realtime``, ``lockstep``."""
-    image: str | None = None
-    """Repository of its container image, without a tag; None where there is no image."""
-    digest: str | None = None
-    """``sha256:...`` of the published image; None where only a local build is known."""
-    memory_mib: int = 1024
-    """Most memory of its container."""
-    cpus: float = 2.0
-    """Most processors of its container."""
-    pids: int = 300
-    """Most processes and threads of its container."""
-    needs_network: bool = False
-    """Whether its container must reach the outside world."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvSpec:
-    """One environment, as both ends need to know it."""
-
-    id: str
-    """EnvId: ``flashgames.NeonRace-v0``."""
-    runtime: str
-    """Name of the Runtime that hosts it."""
-    title: str
-    """As a person reads it."""
-    fps: float
-    """Frames the environment shows a second."""
-    region: Region
-    """The part of the screen that is the observation."""
-    actions: tuple[tuple[str, ...], ...]
-    """The Discrete actions in order: the keys held down by each; empty for none."""
-    max_episode_s: float
-    """Longest episode, in seconds of the environment's own time."""
-    score_floor: float | None = None
-    """Mean score of a random policy; None where it was not measured."""
-    score_ceiling: float | None = None
-    """Mean score of the scripted driver; None where it was not measured."""
-    game_dir: Path | None = None
-    """Folder of its ``game.yaml``, for a Flash game."""
-
-    def share_of_ceiling(self, score: float) -> float | None:
-        """Returns where ``score`` lies from floor (0.0) to ceiling (1.0), None if unknown."""
-        if self.score_floor is None or self.score_ceiling is None:
-            return None
-        return (score - self.score_floor) / (self.score_ceiling - self.score_floor)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSource:
-    """Where a Flash game's score comes from."""
-
-    source: Literal["call", "poll", "none"] = "none"
-    """``call``: the SWF calls ``ExternalInterface.call(name, score, is_over)``;
-    ``poll``: the page asks the SWF's callback ``name`` each frame; ``none``: no rewards."""
-    name: str = ""
-    """Function or callback name."""
-    over: str = ""
-    """Callback that answers true when the game is over (``poll`` only; may be empty)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Game:
-    """A Flash game as its ``game.yaml`` describes it."""
-
-    spec: EnvSpec
-    swf: Path
-    """The SWF file."""
-    score: ScoreSource
-    """Where rewards come from."""
-    reset: str = ""
-    """ExternalInterface callback that starts an episode from a seed; empty reloads the SWF."""
-    state: str = ""
-    """ExternalInterface callback that returns the game's state as an object; may be empty."""
-    start_keys: tuple[str, ...] = field(default=())
-    """Keys to press once after loading, for games that open with a menu."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +72,14 @@ class Catalog:
         try:
             return self.envs[env_id]
         except KeyError:
-            known = ", ".join(sorted(self.envs))
+            near = difflib.get_close_matches(env_id, self.envs, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            known = ", ".join(sorted(i for i, spec in self.envs.items() if spec.page is None))
             raise ConfigError(
-                f"unknown environment {env_id!r}. Known: {known}, and {gym_ids.PREFIX}Id for each "
-                "Id of Gymnasium's, as in gym-core.CartPole-v1. Own Flash games are found "
-                f"through the folders in {GAMES_VARIABLE}."
+                f"unknown environment {env_id!r}.{hint} Known: {known}, the tasks of wob.mini "
+                f"(`raygym envs` lists all), and {gym_ids.PREFIX}Id for each Id of Gymnasium's, "
+                "as in gym-core.CartPole-v1. Own Flash games are found through the folders in "
+                f"{GAMES_VARIABLE}."
             ) from None
 
     def runtime(self, name: str) -> Runtime:
@@ -195,7 +115,9 @@ def load_catalog(games_dirs: Sequence[Path] | None = None) -> Catalog:
         )
         for name, entry in raw["runtimes"].items()
     }
-    other = {entry["id"]: _env_from(entry) for entry in raw["envs"]}
+    other = {entry["id"]: _env_from(entry) for entry in raw["envs"]} | _wob_envs()
+    for runtime, envs in own_runtimes.own_runtimes().values():
+        _add_own(runtime, envs, runtimes, other)
     games: dict[str, Game] = {}
     for path in _game_files([BUILT_IN_GAMES, *games_dirs], required=games_dirs):
         game = load_game(path)
@@ -285,6 +207,45 @@ def _env_from(entry: Mapping[str, Any]) -> EnvSpec:
         score_floor=entry.get("score_floor"),
         score_ceiling=entry.get("score_ceiling"),
     )
+
+
+def _add_own(
+    runtime: Runtime,
+    envs: Sequence[EnvSpec],
+    runtimes: dict[str, Runtime],
+    by_id: dict[str, EnvSpec],
+) -> None:
+    if runtime.name in runtimes:
+        raise ConfigError(f"{runtime.task}: the runtime {runtime.name!r} is there already")
+    runtimes[runtime.name] = runtime
+    for spec in envs:
+        if spec.id in by_id or spec.id.startswith(("flashgames.", gym_ids.PREFIX)):
+            raise ConfigError(f"{runtime.task}: the id {spec.id!r} is already taken")
+        by_id[spec.id] = spec
+
+
+def _wob_envs() -> dict[str, EnvSpec]:
+    raw = _read_yaml(_PACKAGE / "wob.yaml")
+    region = Region(*raw["region"])
+    grid = strokes.grid_of_clicks(width=region.width, height=region.height, **raw["clicks"])
+    typed = [("space",) if letter == " " else (letter,) for letter in raw["characters"]]
+    others = [tuple(names.split()) for names in (*raw["others"], *raw["keys"])]
+    count = len(raw["others"])
+    specs = (
+        EnvSpec(
+            id=f"wob.mini.{name}-v0",
+            runtime="wob",
+            title=page.replace("-", " ").capitalize(),
+            fps=float(raw["fps"]),
+            region=region,
+            actions=(*grid, *others[:count], *typed, *others[count:]),
+            is_momentary=True,
+            max_episode_s=float(limit_s),
+            page=page,
+        )
+        for name, (page, limit_s) in raw["tasks"].items()
+    )
+    return {spec.id: spec for spec in specs}
 
 
 def _gym_core_env(env_id: str) -> EnvSpec:

@@ -109,7 +109,8 @@ def spawn(
     owner = str(os.getpid())
     setpriv = find_program("setpriv", package="util-linux")
     # Copies above every number wanted, so that no dup2 overwrites a source of another.
-    wanted = {0: _open_null(), 1: os.dup(2), **(fds or {})}
+    own = {0: _open_null(), 1: os.dup(2)}
+    wanted = {**own, **(fds or {})}
     high = {
         to: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _FIRST_HIGH_FD)
         for to, source in wanted.items()
@@ -128,7 +129,7 @@ def spawn(
             setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
         )
     finally:
-        for fd in (wanted[0], wanted[1], *high.values()):
+        for fd in (*own.values(), *high.values()):
             os.close(fd)
     return Process(pid, Path(command[0]).name)
 

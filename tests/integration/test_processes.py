@@ -44,6 +44,15 @@ def test_the_exit_code_is_told_once_it_ends(loop, script, code):
     assert not process.is_running
 
 
+def test_a_descriptor_of_the_caller_may_be_its_output_and_stays_the_callers(loop):
+    read_end, write_end = os.pipe()
+    process = loop.run(start("echo", "heard", fds={1: write_end}))
+    os.close(write_end)
+    with os.fdopen(read_end) as file:
+        assert file.read() == "heard\n"
+    assert loop.run(process.wait()) == 0
+
+
 def test_its_descriptors_and_variables_are_those_given_and_no_others(loop):
     code = (
         "import os; os.environ.pop('LC_CTYPE', None); "
