@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("lockstep", "latency", "near_end", "training", "decode")
+NAMES = ("lockstep", "containers", "latency", "near_end", "training", "decode")
 TIMEOUT_S = 900
 
 

@@ -10,16 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from raygym.registration import register_all
+from raygym.version import VERSION
 
 if TYPE_CHECKING:
-    from raygym.config import ObservationConfig, TlsFiles, VncOptions
+    from raygym.config import DockerConfig, ObservationConfig, TlsFiles, VncOptions
     from raygym.core import Outcome
     from raygym.environments import make, make_vec
     from raygym.remote_env.rpc.remote import RemoteEnv, RemoteVectorEnv
     from raygym.runtimes.serve import serve_env
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
+    "DockerConfig",
     "ObservationConfig",
     "Outcome",
     "RemoteEnv",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DockerConfig": "raygym.config",
     "ObservationConfig": "raygym.config",
     "TlsFiles": "raygym.config",
     "VncOptions": "raygym.config",

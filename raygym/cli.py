@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raygym import __version__, certs, doctor
+from raygym import __version__, certs, doctor, images, remotes
 from raygym.catalog import Catalog, EnvSpec, load_catalog
-from raygym.errors import ConfigError
+from raygym.errors import ConfigError, RaygymError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,6 +30,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="for programs")
     verb = verbs.add_parser("certs", help="make certificates for gRPC remotes")
     _add_certs(verb)
+    verb = verbs.add_parser("remotes", help="list, look at and remove containers of remotes")
+    remotes.add_arguments(verb)
+    verb = verbs.add_parser("images", help="build, list and fetch container images")
+    images.add_arguments(verb)
     return parser
 
 
@@ -96,8 +100,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             print(certs.report(made))
             return 0
+        if arguments.verb == "remotes":
+            return remotes.main(arguments)
+        if arguments.verb == "images":
+            return images.main(arguments)
         _print_envs(load_catalog(), as_json=arguments.json)
     except ConfigError as error:
         print(f"raygym: {error}", file=sys.stderr)
         return 2
+    except RaygymError as error:
+        print(f"raygym: {error}", file=sys.stderr)
+        return 1
     return 0

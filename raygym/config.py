@@ -83,3 +83,41 @@ class TlsFiles:
             raise ConfigError(
                 f"TlsFiles: cert and key belong together; got cert={self.cert} and key={self.key}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerConfig:
+    """How Remotes in containers are leased and kept."""
+
+    ttl_s: float = 15.0
+    """How long a lease lasts without a sign of life from its holder; then the container goes."""
+    keep_s: float = 60.0
+    """How long a container that was given back waits for its client to come again; only where
+    the client has a steady name."""
+    on_mismatch: Literal["raise", "new"] = "raise"
+    """What to do where the client holds a container of another Runtime: RuntimeMismatch, or a
+    second container."""
+    warm: int = 0
+    """Number of spare containers kept ready, so that a start is a mere handover."""
+    recycle_episodes: int | None = None
+    """Replaces a container after as many episodes; None never."""
+    recycle_memory_mib: float | None = None
+    """Replaces it when its memory has grown by as much since its first episode; None never."""
+    recycle_slowdown: float | None = None
+    """Replaces it when a step takes as many times as long as at first; None never."""
+    publish_ports: bool = False
+    """Publishes the ports on loopback of the engine's machine instead of sharing a directory of
+    sockets; the container then has a network. Needed for an engine on another machine."""
+    tls: TlsFiles | None = None
+    """Certificates of the Remote, for published gRPC ports."""
+    container_runtime: str | None = None
+    """The engine's runtime: ``runsc`` for gVisor; None takes the engine's own choice."""
+
+    def __post_init__(self) -> None:
+        check_range("DockerConfig", "ttl_s", self.ttl_s, 2, 3600)
+        check_range("DockerConfig", "keep_s", self.keep_s, 0, 7 * 24 * 3600)
+        check_range("DockerConfig", "warm", self.warm, 0, 1024)
+        if self.on_mismatch not in ("raise", "new"):
+            raise ConfigError(
+                f"DockerConfig.on_mismatch: expected raise or new, got {self.on_mismatch!r}"
+            )

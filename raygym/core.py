@@ -213,6 +213,20 @@ class Backend(Protocol):
         """Gives back a Remote that is whole; it may be kept for its Client. Unknown: ignored."""
         ...
 
+    def holds(self, remote_id: str) -> bool:
+        """Returns whether a Remote is still the one that this backend gave, and this process's."""
+        ...
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        """Counts an episode; returns whether the Remote is worn, and to be removed.
+
+        Args:
+            remote_id: Whose episode ended.
+            steps: How many it had.
+            seconds: From its first observation to its end.
+        """
+        ...
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's own log, or an empty string if there is none."""
         ...

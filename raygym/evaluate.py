@@ -66,8 +66,8 @@ class EvaluateConfig:
     """Address of a remote that already runs; by default one is started."""
     client_id: str = "evaluate"
     """Name of this client to the remote."""
-    backend: Literal["process", "fake", "static"] | None = None
-    """What makes the remote; by default what suits the environment and --remotes."""
+    backend: Literal["auto", "docker", "process", "fake", "static"] | None = None
+    """What makes the remote, as in the training."""
     mode: Literal["lockstep", "realtime"] | None = None
     """Who owns time; by default as in the training, or lockstep where it can be had."""
     frame_skip: int | None = None

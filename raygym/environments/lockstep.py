@@ -29,16 +29,7 @@ def lockstep_backend(settings: Settings) -> tuple[Backend, bool]:
     """
     if settings.backend == "fake":
         raise ConfigError("backend='fake' has no lock-step; use mode='realtime'")
-    if settings.is_gym_core:
-        arguments = ["--mode", "lockstep", "--env", settings.env_id]
-    else:
-        arguments = ["--mode", "lockstep"]
-    return choose_backend(
-        settings.backend,
-        settings.addresses,
-        start_timeout_s=settings.start_timeout_s,
-        arguments=arguments,
-    )
+    return choose_backend(settings.backend, settings.needs("lockstep"), settings.addresses)
 
 
 def lockstep_env(

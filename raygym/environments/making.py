@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal
 
-from raygym.config import ObservationConfig, TlsFiles, VncOptions
+from raygym.config import DockerConfig, ObservationConfig, TlsFiles, VncOptions
 from raygym.core import Backend
 from raygym.environments.backends import BackendName, choose_backend
 from raygym.environments.lockstep import lockstep_backend, lockstep_env
@@ -17,6 +19,8 @@ from raygym.remote_env.realtime_env import RealtimeEnv
 from raygym.remote_env.realtime_vector import RealtimeVectorEnv
 from raygym.remote_env.slot import Slot
 
+_MOST_AT_ONCE = 32
+
 
 def make(
     env_id: str,
@@ -24,6 +28,7 @@ def make(
     remotes: int | str | None = None,
     client_id: str | None = None,
     backend: BackendName | Backend | None = None,
+    docker: DockerConfig | None = None,
     mode: Mode | None = None,
     actions: Literal["discrete", "events"] = "discrete",
     observation: ObservationConfig | None = None,
@@ -48,9 +53,12 @@ def make(
         remotes: 1, or an address as in ``raygym.remote_env.address``; further addresses
             take over when one is lost. None takes the variable RAYGYM_REMOTES, else 1.
         client_id: On whose behalf, steady across restarts; None makes one up.
-        backend: ``process`` (processes of this machine), ``fake`` (inside this process, in
-            real time), ``static`` (addresses); None takes what ``remotes`` calls for. A
-            Backend is used as it is and stays open; its Remotes must be of the mode.
+        backend: ``docker`` (containers), ``process`` (processes of this machine), ``auto``
+            (docker where an engine and the image are there, else process), ``fake`` (inside
+            this process, in real time), ``static`` (addresses). None takes ``static`` for
+            addresses, else the variable RAYGYM_BACKEND, else ``auto``. A Backend is used as
+            it is and stays open; its Remotes must be of the mode.
+        docker: How containers are leased and kept; for the backend ``docker``.
         mode: ``lockstep``: the environment stands still between steps, and the same seed and
             actions give the same episode. ``realtime``: it runs on. None takes what the
             addresses call for, else the Runtime's first mode in the catalog.
@@ -103,6 +111,7 @@ def make_vec(
     remotes: int | str | None = None,
     client_id: str | None = None,
     backend: BackendName | Backend | None = None,
+    docker: DockerConfig | None = None,
     mode: Mode | None = None,
     actions: Literal["discrete", "events"] = "discrete",
     observation: ObservationConfig | None = None,
@@ -126,6 +135,7 @@ def make_vec(
         remotes: A count, or addresses: one slot each.
         client_id: See ``make``; slots append their index.
         backend: See ``make``.
+        docker: See ``make``.
         mode: See ``make``.
         actions: See ``make``.
         observation: See ``make``.
@@ -173,25 +183,30 @@ def make_vec_registered(
 def _lockstep_vector(settings: Settings, names: list[str]) -> LockstepVectorEnv:
     used, is_own = lockstep_backend(settings)
     close_also = used.close if is_own else _nothing
-    envs: list[LockstepEnv] = []
     try:
-        envs += (lockstep_env(settings, used, name) for name in names)
+        makers = [partial(lockstep_env, settings, used, name) for name in names]
+        envs = _side_by_side(makers)
         return LockstepVectorEnv(envs, close_also=close_also)
     except BaseException:
-        for env in envs:
-            env.close()
         close_also()
         raise
 
 
+def _side_by_side(makers: Sequence[Callable[[], LockstepEnv]]) -> list[LockstepEnv]:
+    """Makes environments at the same time: one of Gymnasium's own starts its Remote at once."""
+    with ThreadPoolExecutor(min(len(makers), _MOST_AT_ONCE)) as pool:
+        futures = [pool.submit(maker) for maker in makers]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                if not future.cancel() and future.exception() is None:
+                    future.result().close()
+            raise
+
+
 def _realtime_backend(settings: Settings) -> tuple[Backend, bool]:
-    arguments = ["--mode", "realtime", "--env", settings.env_id] if settings.is_gym_core else []
-    return choose_backend(
-        settings.backend,
-        settings.addresses,
-        start_timeout_s=settings.start_timeout_s,
-        arguments=arguments,
-    )
+    return choose_backend(settings.backend, settings.needs("realtime"), settings.addresses)
 
 
 def _nothing() -> None:

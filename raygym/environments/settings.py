@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from raygym.catalog import EnvSpec, load_catalog
-from raygym.config import ObservationConfig, TlsFiles, VncOptions, check_range
+from raygym.config import DockerConfig, ObservationConfig, TlsFiles, VncOptions, check_range
 from raygym.core import Backend, Remote
-from raygym.environments.backends import BackendName
+from raygym.environments.backends import BackendName, RemoteNeeds
 from raygym.errors import ConfigError
 from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
 from raygym.remote_env.address import RemoteCount, parse_remotes
@@ -29,6 +29,7 @@ class Settings:
     remotes: int | str | None
     client_id: str | None
     backend: BackendName | Backend | None
+    docker: DockerConfig | None
     mode: Mode | None
     actions: Literal["discrete", "events"]
     observation: ObservationConfig | None
@@ -87,6 +88,17 @@ class Settings:
     def runtime(self) -> str:
         """Name of the environment's Runtime."""
         return "gym-core" if self.is_gym_core else self.spec.runtime
+
+    def needs(self, mode: Mode) -> RemoteNeeds:
+        """Returns what Remotes are wanted for."""
+        return RemoteNeeds(
+            runtime=self.runtime,
+            env_id=self.env_id,
+            mode=mode,
+            start_timeout_s=self.start_timeout_s,
+            docker=self.docker or DockerConfig(),
+            is_client_steady=self.client_id is not None,
+        )
 
     def owner_of_time(self) -> Mode:
         """Returns the mode: as asked for, as the addresses call for, or the Runtime's first.

@@ -11,6 +11,7 @@ import numpy as np
 
 from raygym.core import Event
 from raygym.errors import ConfigError
+from raygym.strokes import DRAG, Hand, Motion, Tap, is_place
 from raygym.wire.keysyms import keysym
 
 PROBE_KEYSYM = 0x60
@@ -78,17 +79,7 @@ class KeySetControls:
 
     def inputs(self, action: Any) -> list[Input]:
         """Returns the releases, then the presses, that lead to the keys of ``action``."""
-        try:
-            index = int(action)
-            is_whole = index == action
-        except (TypeError, ValueError):
-            index, is_whole = -1, False
-        if not is_whole or not 0 <= index < len(self._keysyms):
-            raise ConfigError(
-                f"action: expected 0 to {len(self._keysyms) - 1} "
-                f"(one of {len(self._keysyms)} key sets), got {action!r}"
-            )
-        wanted = self._keysyms[index]
+        wanted = self._keysyms[_index(action, len(self._keysyms), "key sets")]
         inputs: list[Input] = [KeyInput(k, False) for k in self._held if k not in wanted]
         inputs += [KeyInput(k, True) for k in wanted if k not in self._held]
         self._held = wanted
@@ -99,6 +90,64 @@ class KeySetControls:
         inputs: list[Input] = [KeyInput(k, False) for k in self._held]
         self._held = ()
         return inputs
+
+
+class StrokeControls:
+    """Discrete actions that are over at once: clicks, drags and keys that are tapped.
+
+    Args:
+        actions: The names of each, as in ``raygym.strokes``.
+        origin_px: Where on the screen the environment's region starts.
+
+    Raises:
+        ConfigError: A key has no such name.
+    """
+
+    def __init__(self, actions: Sequence[tuple[str, ...]], origin_px: tuple[int, int]) -> None:
+        if not actions:
+            raise ConfigError("StrokeControls: expected at least one action, got none")
+        for names in actions:
+            if names != (DRAG,) and not is_place(names):
+                tap_inputs(names)
+        self._hand = Hand(actions)
+        self._count = len(actions)
+        self._origin_px = origin_px
+        self.space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(self._count)
+
+    def inputs(self, action: Any) -> list[Input]:
+        """Returns all moves, presses and releases of ``action``."""
+        motions = self._hand.motions(_index(action, self._count, "strokes"))
+        return [item for motion in motions for item in self._inputs_of(motion)]
+
+    def release(self) -> list[Input]:
+        """Returns what lets go of what is dragged."""
+        return [item for motion in self._hand.release() for item in self._inputs_of(motion)]
+
+    def _inputs_of(self, motion: Motion) -> list[Input]:
+        if isinstance(motion, Tap):
+            return tap_inputs(motion.keys)
+        x, y = self._origin_px
+        return [PointerInput(x + motion.x, y + motion.y, int(motion.is_down))]
+
+
+def tap_inputs(names: Sequence[str]) -> list[Input]:
+    """Returns the presses of these keys in order, then their releases; raises ConfigError."""
+    keysyms = [keysym(name) for name in names]
+    downs: list[Input] = [KeyInput(key, True) for key in keysyms]
+    return downs + [KeyInput(key, False) for key in reversed(keysyms)]
+
+
+def _index(action: Any, count: int, noun: str) -> int:
+    try:
+        index = int(action)
+        is_whole = index == action
+    except (TypeError, ValueError):
+        index, is_whole = -1, False
+    if not is_whole or not 0 <= index < count:
+        raise ConfigError(
+            f"action: expected 0 to {count - 1} (one of {count} {noun}), got {action!r}"
+        )
+    return index
 
 
 class EventControls:

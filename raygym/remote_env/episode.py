@@ -23,16 +23,25 @@ class Episode:
         self.score = 0.0
         self.steps = 0
         self.seed: int | None = None
+        self.instruction = ""
         self.outcome = Outcome.OK
         self.is_terminated = False
         self.is_truncated = False
         self.done_at_s = 0.0
         self.lost = ""
+        self.is_preempted = False
 
     @property
     def is_over(self) -> bool:
         """Whether it ended, in whatever way."""
         return self.is_terminated or self.is_truncated or bool(self.lost)
+
+    @property
+    def outcome_now(self) -> Outcome:
+        """Why it ended as it did, or OK while it runs well."""
+        if not self.lost:
+            return self.outcome
+        return Outcome.PREEMPTED if self.is_preempted else Outcome.INFRA_FAILURE
 
     def add(self, batch: RewardBatch) -> None:
         """Counts one step and what came of it."""
@@ -40,6 +49,8 @@ class Episode:
         self.score += batch.reward
         if "seed" in batch.info:
             self.seed = batch.info["seed"]
+        if "instruction" in batch.info:
+            self.instruction = str(batch.info["instruction"])
         if not batch.done:
             return
         outcome = batch.info.get("outcome", Outcome.OK)

@@ -100,6 +100,16 @@ class FakeBackend:
         """Does as ``remove``: nobody else could find it again."""
         self.remove(remote_id)
 
+    def holds(self, remote_id: str) -> bool:
+        """Returns whether it was given out and not taken back."""
+        with self._lock:
+            return remote_id in self._hosted
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        """Returns False: nothing here wears out."""
+        del remote_id, steps, seconds
+        return False
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns an empty string: it logs where this process logs."""
         del remote_id, lines

@@ -137,11 +137,14 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
             ConfigError, MissingDependency: Another try would not help.
         """
         super().reset(seed=seed)
+        self._end_episode()
         observation, info = self._with_tries(
             lambda: self._connected().reset(seed=seed, options=options)
         )
         self._seed = info.get("seed", seed)
         self._score, self._steps = 0.0, 0
+        if self._remote.tenancy is not None:
+            self._remote.tenancy.begin_episode()
         return observation, self._told(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -152,6 +155,10 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         """
         if self._env is None:
             raise ConfigError("step: no episode runs; call reset first")
+        tenancy = self._remote.tenancy
+        lost = tenancy.lost() if tenancy is not None else ""
+        if lost:
+            return self._preempted(self._env, lost)
         observation, reward, terminated, truncated, info = self._env.step(action)
         self._score += reward
         self._steps += 1
@@ -173,6 +180,25 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
             self._env = None
         self._remote.release()
         self._close_also()
+
+    def _preempted(self, env: RpcEnv, reason: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Ends the episode because the Remote is somebody else's; the next reset takes another."""
+        *stepped, info = env.cut(str(Outcome.PREEMPTED), reason)
+        told = self._told(info)
+        self._give_up()
+        return *stepped, told
+
+    def _end_episode(self) -> None:
+        """Counts the episode before, and lets go of a Remote that is lost or worn by now."""
+        tenancy = self._remote.tenancy
+        if self._env is None or tenancy is None:
+            return
+        if tenancy.lost():
+            self._give_up()
+        elif tenancy.is_worn_after(self._steps):
+            self._env.close()
+            self._env = None
+            self._remote.drop()
 
     def _told(self, info: dict[str, Any]) -> dict[str, Any]:
         info.setdefault("outcome", _OK)

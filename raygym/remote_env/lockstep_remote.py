@@ -9,6 +9,7 @@ from typing import Protocol
 from raygym.core import Backend, Remote
 from raygym.errors import ConfigError, MissingDependency, RaygymError, RemoteFailedToStart
 from raygym.remote_env.rpc.session import LockstepSession
+from raygym.remote_env.tenancy import Tenancy
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class LockstepRemote:
         self._connect = connect
         self._remote: Remote | None = None
         self._is_lost = False
+        self.tenancy: Tenancy | None = None
+        """The use of the Remote of now, if there is one."""
 
     @property
     def remote(self) -> Remote | None:
@@ -77,6 +80,7 @@ class LockstepRemote:
         self.drop()
         deadline_s = time.monotonic() + self.start_timeout_s
         self._remote = remote = self._backend.start(self.runtime, client_id=self.client_id)
+        self.tenancy = Tenancy(self._backend, remote.id)
         self.started += 1
         self._is_lost = False
         try:
@@ -108,11 +112,11 @@ class LockstepRemote:
         if self._is_lost or self._remote is None:
             self.drop()
             return
-        remote, self._remote = self._remote, None
+        remote, self._remote, self.tenancy = self._remote, None, None
         self._backend.release(remote.id)
 
     def drop(self) -> None:
         """Ends the Remote, if there is one. May be called twice."""
-        remote, self._remote = self._remote, None
+        remote, self._remote, self.tenancy = self._remote, None, None
         if remote is not None:
             self._backend.remove(remote.id)

@@ -116,6 +116,16 @@ class ProcessBackend:
         """Does as ``remove``: nobody else could find it again."""
         self.remove(remote_id)
 
+    def holds(self, remote_id: str) -> bool:
+        """Returns whether it was given out and not taken back."""
+        with self._lock:
+            return remote_id in self._running
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        """Returns False: nothing here wears out."""
+        del remote_id, steps, seconds
+        return False
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's log, or an empty string if there is none."""
         with self._lock:

@@ -11,7 +11,7 @@ import gymnasium
 
 from raygym.catalog import EnvSpec
 from raygym.config import VncOptions
-from raygym.core import Backend, Lag, Outcome, Remote, Timestep, UInt8Array
+from raygym.core import Backend, Lag, Remote, Timestep, UInt8Array
 from raygym.errors import (
     ProtocolError,
     RemoteError,
@@ -26,12 +26,14 @@ from raygym.remote_env.controls import (
     Input,
     KeyInput,
     KeySetControls,
+    StrokeControls,
 )
 from raygym.remote_env.episode import Episode
 from raygym.remote_env.lag import LagMeter
 from raygym.remote_env.observations import ObservationMaker
 from raygym.remote_env.readiness import Ready, make_ready
 from raygym.remote_env.slot_config import SlotConfig
+from raygym.remote_env.tenancy import Tenancy
 from raygym.remote_env.vnc_session import VncStats
 from raygym.wire.rewarder_client import RewardBatch
 from raygym.wire.timing import TimingMark
@@ -85,13 +87,10 @@ class Slot:
         self._backend = backend
         self._make_ready = make_ready
         self._sleep = sleep
-        self._controls: Controls = (
-            KeySetControls(config.spec.actions)
-            if config.actions == "discrete"
-            else EventControls(config.screen_px)
-        )
+        self._controls = _controls(config)
         self._maker = ObservationMaker(config.spec.region, config.observation)
         self._remote: Remote | None = None
+        self._tenancy: Tenancy | None = None
         self._connection: Connection | None = None
         self._view: View | None = None
         self._observation = self._maker.blank()
@@ -201,6 +200,8 @@ class Slot:
             return self._timestep(None)
         batch = connection.pop() if connection is not None else None
         lost = connection.lost_reason() if connection is not None else "no remote: reset first"
+        if not lost and self._tenancy is not None and (lost := self._tenancy.lost()):
+            self._episode.is_preempted = True
         if not lost:
             self._look()
         if batch is not None:
@@ -240,6 +241,10 @@ class Slot:
             self._drop_remote(is_lost=not self._episode.lost)
         if self._episode.lost:
             self._drop_remote(is_lost=False)
+        if self._tenancy is not None:
+            is_preempted = bool(self._tenancy.lost())
+            if is_preempted or self._tenancy.is_worn_after(self._episode.steps):
+                self._drop_remote(is_lost=is_preempted)
         if self._connection is None:
             ready = self._start(seed)
             self._connection, self._view = ready.connection, ready.view
@@ -256,6 +261,8 @@ class Slot:
             self._episode = Episode(episode_id)
         self._lag.seen(self._view.mark, self._connection.skew_s)
         self._observation = self._maker.make(self._view.picture)
+        if self._tenancy is not None:
+            self._tenancy.begin_episode()
         return self._timestep(None)
 
     def _next_episode(self, connection: Connection, seed: int | None) -> str | None:
@@ -270,6 +277,7 @@ class Slot:
         config = self.config
         deadline_s = time.monotonic() + config.start_timeout_s
         self._remote = self._backend.start(config.spec.runtime, client_id=config.client_id)
+        self._tenancy = Tenancy(self._backend, self._remote.id)
         self.remotes_started += 1
         remote_id = self._remote.id
         return self._make_ready(
@@ -316,7 +324,7 @@ class Slot:
         skew_s = connection.skew_s if connection is not None else None
         rewarded_s = batch.newest_sent_at_s if batch is not None and batch.count else None
         lag = self._lag.lag(now_s, skew_s, rewarded_s)
-        outcome = Outcome.INFRA_FAILURE if episode.lost else episode.outcome
+        outcome = episode.outcome_now
         info: dict[str, Any] = dict(batch.info) if batch is not None else {}
         if batch is not None and batch.texts:
             info["text"] = list(batch.texts)
@@ -330,6 +338,8 @@ class Slot:
             seed=episode.seed,
             stats=self._stats_since(batch),
         )
+        if episode.instruction:
+            info["instruction"] = episode.instruction
         if episode.lost:
             info["reason"] = episode.lost
         self._lag.returned(time.time())
@@ -357,7 +367,7 @@ class Slot:
         connection, remote = self._connection, self._remote
         if connection is not None:
             self._send(self._controls.release())
-        self._connection = self._remote = self._view = None
+        self._connection = self._remote = self._view = self._tenancy = None
         self._controls.release()
         self.remotes_lost += is_lost
         if connection is not None:
@@ -368,6 +378,15 @@ class Slot:
             self._backend.release(remote.id)
         else:
             self._backend.remove(remote.id)
+
+
+def _controls(config: SlotConfig) -> Controls:
+    spec = config.spec
+    if config.actions == "events":
+        return EventControls(config.screen_px)
+    if spec.is_momentary:
+        return StrokeControls(spec.actions, (spec.region.x, spec.region.y))
+    return KeySetControls(spec.actions)
 
 
 def _lag_info(lag: Lag, skew_s: float | None) -> dict[str, float | None]:

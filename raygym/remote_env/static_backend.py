@@ -63,6 +63,16 @@ class StaticBackend:
         """Does as ``remove``: the next Client may have it."""
         self.remove(remote_id)
 
+    def holds(self, remote_id: str) -> bool:
+        """Returns whether it was given out and not taken back."""
+        with self._lock:
+            return remote_id in self._lent
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        """Returns False: nothing here wears out."""
+        del remote_id, steps, seconds
+        return False
+
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns an empty string: the log is where the Remote runs."""
         del remote_id, lines

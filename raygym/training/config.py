@@ -45,8 +45,10 @@ class TrainConfig:
     worker."""
     client_id: str = "train"
     """Name of this client to the remotes; the worker's number is added."""
-    backend: Literal["process", "fake", "static"] | None = None
-    """What makes the remotes; by default what suits the environment and --remotes."""
+    backend: Literal["auto", "docker", "process", "fake", "static"] | None = None
+    """What makes the remotes: docker (containers), process (processes of this machine), auto
+    (docker where an engine and the image are there, else process). By default static for
+    addresses, else the variable RAYGYM_BACKEND, else auto."""
     visualise: bool = False
     """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
     mode: Literal["lockstep", "realtime"] | None = None

@@ -60,7 +60,10 @@ class _Question:
 
 @contextlib.contextmanager
 def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
-    """Starts Ray on this machine, small, and ends it; uses one that is already running here.
+    """Starts Ray on this machine, small, and ends it; joins a cluster that runs here already.
+
+    Ray itself looks for one: in RAY_ADDRESS, and among those started on this machine.
+    ``RAY_ADDRESS=local`` starts one in any case.
 
     Args:
         actors: How many actors it must have room for.
@@ -82,6 +85,10 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     try:
         _start_ray(actors, has_dashboard=has_dashboard)
+    except ValueError:
+        # Ray says so where there is a cluster, whose size is not for us to choose.
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        log.info("ray.joined address=%s", ray.get_runtime_context().gcs_address)
     except RuntimeError as error:
         # Read from a cold disk, its programs can take longer than it waits for them.
         log.warning("ray.start_again cause=%s", _one_line(error))

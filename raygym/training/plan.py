@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
 import gymnasium
 import numpy as np
+import ray
 import torch
 
 from raygym.catalog import EnvSpec, load_catalog
 from raygym.config import ObservationConfig
-from raygym.core import Remote, UInt8Array
+from raygym.core import Backend, Remote, UInt8Array
+from raygym.environments.backends import (
+    BackendChoice,
+    BackendName,
+    RemoteNeeds,
+    resolve_backend,
+)
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig, A3CPolicy
 from raygym.policies.networks import NetworkConfig
@@ -57,6 +64,8 @@ class Plan:
     """Frames of one step in lock-step; None for real time."""
     seeds_every_episode: bool = False
     """Whether each episode is reset with a seed."""
+    backend: BackendChoice = field(default_factory=lambda: BackendChoice("process"))
+    """What makes the remotes."""
 
     @property
     def mode(self) -> Literal["lockstep", "realtime"]:
@@ -77,7 +86,7 @@ class EnvSettings:
     env: str
     addresses: tuple[str, ...] | None
     client_id: str
-    backend: Literal["process", "fake", "static"] | None
+    backend: BackendName | None
     observation: ObservationConfig
     fps: float | None
     frame_skip: int | None = None
@@ -93,12 +102,13 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     spec = load_catalog().env(config.env)
     workers, addresses = _workers(config)
+    choice = resolve_backend(config.backend, spec.runtime, has_addresses=addresses is not None)
     frame_skip = lockstep_frames(
         spec,
         mode=config.mode,
         frame_skip=config.frame_skip,
         fps=config.fps,
-        needs_realtime=needs_realtime(config.remotes, config.backend),
+        needs_realtime=needs_realtime(config.remotes, choice.name),
     )
     observation, fps = default_view(spec, is_lockstep=frame_skip is not None)
     observation = ObservationConfig(
@@ -111,7 +121,7 @@ def make_plan(config: TrainConfig) -> Plan:
         env=config.env,
         addresses=addresses,
         client_id=config.client_id,
-        backend=config.backend,
+        backend=choice.name,
         observation=observation,
         fps=fps,
         frame_skip=frame_skip,
@@ -133,6 +143,7 @@ def make_plan(config: TrainConfig) -> Plan:
         frame_skip=frame_skip,
         reward_scale=config.reward_scale or default_reward_scale(spec),
         seeds_every_episode=config.seed_episodes,
+        backend=choice,
     )
 
 
@@ -165,17 +176,31 @@ def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]
     # Here, so that a plan costs the trainer's own process nothing.
     from raygym.environments import make
 
+    mode: Literal["lockstep", "realtime"] = (
+        "realtime" if settings.frame_skip is None else "lockstep"
+    )
+    backend: BackendName | Backend | None = settings.backend
+    if backend == "docker" and ray.is_initialized():
+        backend = _leased_on_ray(settings.env, mode)
     return make(
         settings.env,
         remotes=settings.addresses[slot] if settings.addresses else 1,
         client_id=f"{settings.client_id}-{slot}",
-        backend=settings.backend,
+        backend=backend,
         observation=settings.observation,
-        mode="realtime" if settings.frame_skip is None else "lockstep",
+        mode=mode,
         fps=settings.fps if settings.frame_skip is None else None,
         frame_skip=settings.frame_skip,
         render_mode=settings.render_mode,
     )
+
+
+def _leased_on_ray(env_id: str, mode: Literal["lockstep", "realtime"]) -> Backend:
+    """Returns containers whose leases the cluster's registry keeps; closed as the process ends."""
+    from raygym.service.leased import leased_backend_on_ray
+
+    needs = RemoteNeeds(runtime=load_catalog().env(env_id).runtime, env_id=env_id, mode=mode)
+    return leased_backend_on_ray(variant=needs.variant, env_id=env_id)
 
 
 def make_policy(
@@ -229,19 +254,19 @@ def lockstep_frames(
     return frame_skip or (FLASH_FRAME_SKIP if spec.runtime == "flashgames" else 1)
 
 
-def needs_realtime(remotes: int | str | None, backend: str | None) -> bool:
+def needs_realtime(remotes: int | str | None, backend: BackendName | None) -> bool:
     """Returns whether remotes are of a kind that has no lock-step.
 
     Args:
         remotes: As ``raygym.make`` takes it.
-        backend: As ``raygym.make`` takes it, by name.
+        backend: What makes them.
 
     Raises:
         ConfigError: ``remotes`` is malformed.
     """
     parsed = parse_remotes(remotes)
     if isinstance(parsed, RemoteCount):
-        return backend not in (None, "process")
+        return backend == "fake"
     return any(remote.rpc is None for remote in parsed)
 
 

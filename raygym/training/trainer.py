@@ -140,7 +140,8 @@ class Trainer:
             )
             stack.callback(self._fleet.close)
             self._display.say(
-                f"training {self._plan.spec.id} in {self._plan.pace()}; {self._logdir}"
+                f"training {self._plan.spec.id} in {self._plan.pace()}; "
+                f"remotes: {self._plan.backend}; {self._logdir}"
             )
             self._loop()
             for report in self._fleet.drain(timeout_s=DRAIN_S):

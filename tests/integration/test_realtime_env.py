@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import raygym
 from raygym.core import Endpoint, Outcome, Remote, Secret
-from raygym.environments import make_backend
+from raygym.environments import RemoteNeeds, make_backend
 from raygym.errors import ConfigError, RemoteFailedToStart, RemoteUnreachable
 from raygym.remote_env.fake_backend import FakeBackend
 from raygym.remote_env.realtime_env import RealtimeEnv
@@ -22,11 +22,12 @@ from raygym.remote_env.static_backend import StaticBackend
 from tests.compliance.backend import BackendCompliance
 
 CATCH = "test.Catch-v0"
+CATCH_NEEDS = RemoteNeeds(runtime="catch", env_id=CATCH)
 
 
 @pytest.fixture
 def backend() -> Iterator[FakeBackend]:
-    backend = make_backend("fake")
+    backend = make_backend("fake", CATCH_NEEDS)
     assert isinstance(backend, FakeBackend)
     yield backend
     backend.close()
@@ -76,7 +77,7 @@ def play(env: gymnasium.Env, steps: int, action: int = 0) -> list[dict]:  # type
 class TestFakeBackendWithCatch(BackendCompliance):
     @pytest.fixture
     def backend(self) -> Iterator[FakeBackend]:  # type: ignore[override]
-        backend = make_backend("fake")
+        backend = make_backend("fake", CATCH_NEEDS)
         assert isinstance(backend, FakeBackend)
         yield backend
         backend.close()

@@ -25,6 +25,9 @@ class InHandBackend:
         self.started: list[str] = []
         self.removed: list[str] = []
         self.released: list[str] = []
+        self.taken: set[str] = set()
+        self.worn: set[str] = set()
+        self.episodes: list[tuple[str, int]] = []
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
         if self.failing:
@@ -42,6 +45,13 @@ class InHandBackend:
 
     def release(self, remote_id: str) -> None:
         self.released.append(remote_id)
+
+    def holds(self, remote_id: str) -> bool:
+        return remote_id not in self.taken
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        self.episodes.append((remote_id, steps))
+        return remote_id in self.worn
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         return f"log of {remote_id}"

@@ -10,8 +10,10 @@ import pytest
 import raygym
 from raygym.catalog import load_catalog
 from raygym.core import Remote
-from raygym.environments import make_backend
+from raygym.environments import RemoteNeeds, make_backend
+from raygym.environments.backends import resolve_backend
 from raygym.errors import ConfigError
+from raygym.remote_env.fake_backend import FakeBackend
 from raygym.remote_env.lockstep_env import LockstepEnv
 from raygym.remote_env.realtime_env import RealtimeEnv
 from raygym.remote_env.static_backend import StaticBackend
@@ -28,7 +30,7 @@ NEON = "flashgames.NeonRace-v0"
         ({"remotes": "vnc://h+15900"}, "has no screen"),
         ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
         ({"backend": "static"}, "needs addresses"),
-        ({"backend": "docker"}, "expected process, fake or static"),
+        ({"backend": "docker"}, "expected auto, docker, process, fake or static"),
         ({"remotes": "vnc://h:5900+15900", "backend": FakeRemotes()}, "not both"),
         ({"actions": "joystick"}, "expected discrete or events"),
         ({"vnc_kwargs": {"encodng": "raw"}}, "known: encoding"),
@@ -80,9 +82,39 @@ def test_the_variable_says_how_many_remotes(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_backend_is_made_by_its_name() -> None:
     remote = Remote(id="a", runtime="", vnc=None, rewarder=None)
-    assert isinstance(make_backend("static", remotes=[remote]), StaticBackend)
-    with pytest.raises(ConfigError, match="expected process, fake or static"):
-        make_backend("cloud")  # type: ignore[arg-type]
+    needs = RemoteNeeds(runtime="catch", env_id=CATCH)
+    assert isinstance(make_backend("static", needs, remotes=[remote]), StaticBackend)
+    assert isinstance(make_backend("fake", needs), FakeBackend)
+    with pytest.raises(ConfigError, match="expected auto, docker, process, fake or static"):
+        make_backend("cloud", needs)  # type: ignore[arg-type]
+
+
+def test_addresses_and_backends_that_start_remotes_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="starts remotes itself"):
+        resolve_backend("docker", "catch", has_addresses=True)
+    with pytest.raises(ConfigError, match="needs addresses"):
+        resolve_backend("static", "catch", has_addresses=False)
+
+
+def test_what_nobody_named_is_named_by_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYGYM_BACKEND", "fake")
+    assert resolve_backend(None, "catch", has_addresses=False).name == "fake"
+    assert resolve_backend("process", "catch", has_addresses=False).name == "process"
+    assert resolve_backend(None, "catch", has_addresses=True).name == "static"
+
+
+def test_auto_takes_processes_where_there_is_no_image_and_says_why() -> None:
+    choice = resolve_backend("auto", "catch", has_addresses=False)
+    assert str(choice) == "process (it has no image)"
+
+
+def test_processes_play_one_gymnasium_environment_and_containers_any() -> None:
+    needs = RemoteNeeds(runtime="gym-core", env_id="gym-core.CartPole-v1", mode="lockstep")
+    assert needs.process_arguments == ["--mode", "lockstep", "--env", "gym-core.CartPole-v1"]
+    assert needs.variant == ("--mode", "lockstep", "--any-env")
+    flash = RemoteNeeds(runtime="flashgames", env_id="flashgames.NeonRace-v0")
+    assert flash.process_arguments == ["--mode", "realtime"]
+    assert flash.variant == ("--mode", "realtime")
 
 
 def test_every_environment_is_registered_once_and_without_wrappers_that_break_real_time() -> None:

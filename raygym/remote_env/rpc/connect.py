@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from raygym.config import TlsFiles
 from raygym.core import Endpoint, Secret
@@ -20,6 +21,7 @@ from raygym.remote_env.rpc.framed_channel import FramedChannel
 from raygym.remote_env.rpc.grpc_channel import GrpcChannel
 from raygym.remote_env.rpc.probe import probe
 from raygym.remote_env.rpc.session import LockstepSession
+from raygym.remote_env.rpc.shared_memory import beside
 from raygym.wire.framing import MAX_MESSAGE_BYTES
 from raygym.wire.proto import raygym_v1_pb2 as pb
 
@@ -149,29 +151,38 @@ def open_session(
         raise MethodUnknown(
             f"{name} is a gRPC server and speaks no raygym.v1", problem="method_unknown"
         )
-    session = LockstepSession(connection.channel, name=name)
+    session = LockstepSession(connection.channel, name=name, directory=_directory(access))
     left_s = max(deadline_s - time.monotonic(), _LEAST_WAIT_S)
     welcome = session.hello(client_id=client_id, timeout_s=left_s)
     if not (uses_local_socket and welcome.local_socket):
         return session
     left_s = max(deadline_s - time.monotonic(), _LEAST_WAIT_S)
-    return _moved(session, welcome, client_id, left_s)
+    return _moved(session, welcome, client_id, left_s, _directory(access))
+
+
+def _directory(access: Access) -> Path | None:
+    return None if access.endpoint.path is None else Path(access.endpoint.path).parent
 
 
 def _moved(
-    session: LockstepSession, welcome: pb.Welcome, client_id: str, timeout_s: float
+    session: LockstepSession,
+    welcome: pb.Welcome,
+    client_id: str,
+    timeout_s: float,
+    directory: Path | None,
 ) -> LockstepSession:
     """Returns a session over the server's local socket, or the same where that cannot be had."""
+    path = welcome.local_socket
     try:
         channel = FramedChannel.open(
-            welcome.local_socket,
+            path if path[0] in "/\0" else str(beside(directory, path)),
             timeout_s=timeout_s,
             max_message_bytes=welcome.max_message_bytes or MAX_MESSAGE_BYTES,
         )
     except OSError as error:
         log.info("rpc.no_local_socket name=%s cause=%s", session.name, error)
         return session
-    local = LockstepSession(channel, name=session.name)
+    local = LockstepSession(channel, name=session.name, directory=directory)
     try:
         local.hello(client_id=client_id, timeout_s=timeout_s)
     except (RemoteError, ProtocolError, ConfigError) as error:

@@ -140,6 +140,11 @@ class RpcEnv(gymnasium.Env[Any, Any]):
                 self._is_running = False
             raise
 
+    def cut(self, outcome: str, reason: str) -> _Stepped:
+        """Ends the episode for a reason of the caller's, hangs up, and returns the last step."""
+        self.close()
+        return self._failed(outcome, reason)
+
     def close(self) -> None:
         """Ends the environment and hangs up. May be called twice."""
         self._link.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -98,10 +99,12 @@ class LockstepSession:
     Args:
         channel: Closed with the session.
         name: Of the server, for messages.
+        directory: That of the unix socket by which the server was reached, if it was.
     """
 
-    def __init__(self, channel: RpcChannel, *, name: str) -> None:
+    def __init__(self, channel: RpcChannel, *, name: str, directory: Path | None = None) -> None:
         self.name = name
+        self._directory = directory
         self.is_closed = False
         """Whether it is over, for whatever reason."""
         self._channel = channel
@@ -148,7 +151,9 @@ class LockstepSession:
             self.action_space = space_from_message(made.action_space)
             self.metadata = map_from_message(made.metadata)
             if made.shared_memory:
-                self._memory = map_memory(made.shared_memory, made.shared_memory_bytes)
+                self._memory = map_memory(
+                    made.shared_memory, made.shared_memory_bytes, self._directory
+                )
         except BaseException:
             self.close()
             raise

@@ -114,6 +114,9 @@ class FakeRemotes:
         self.connections: list[FakeConnection] = []
         self.running: list[str] = []
         self.released: list[str] = []
+        self.taken: set[str] = set()
+        self.worn: set[str] = set()
+        self.episodes: list[tuple[str, int]] = []
         self.start_errors: deque[Exception] = deque()
         self.ready_errors: deque[Exception] = deque()
         self.on_start: Callable[[], None] = lambda: None
@@ -144,6 +147,13 @@ class FakeRemotes:
     def release(self, remote_id: str) -> None:
         self.running.remove(remote_id)
         self.released.append(remote_id)
+
+    def holds(self, remote_id: str) -> bool:
+        return remote_id not in self.taken
+
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
+        self.episodes.append((remote_id, steps))
+        return remote_id in self.worn
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         return ""

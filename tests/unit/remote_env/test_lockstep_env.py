@@ -81,6 +81,38 @@ def test_a_lost_remote_is_removed_and_not_given_back() -> None:
     assert (played.backend.released, played.backend.removed) == ([], ["r-1"])
 
 
+def test_a_remote_that_was_taken_away_ends_the_episode_as_preempted(monkeypatch) -> None:
+    monkeypatch.setattr("raygym.remote_env.tenancy._LOOK_EVERY_S", 0.0)
+    played = Played()
+    before, _ = played.env.reset()
+    played.backend.taken.add("r-1")
+    observation, reward, terminated, truncated, info = played.env.step(0)
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert observation.tolist() == before.tolist()
+    assert info["outcome"] == "preempted"
+    assert "the lease of r-1 was lost" in info["reason"]
+    _, info = played.env.reset()
+    assert (info["remote_id"], info["outcome"], played.env.remotes_lost) == ("r-2", "ok", 1)
+
+
+def test_a_remote_that_was_taken_away_between_episodes_is_not_used_again(monkeypatch) -> None:
+    monkeypatch.setattr("raygym.remote_env.tenancy._LOOK_EVERY_S", 0.0)
+    played = Played()
+    played.env.reset()
+    played.backend.taken.add("r-1")
+    assert played.env.reset()[1]["remote_id"] == "r-2"
+
+
+def test_a_worn_remote_is_replaced_at_the_end_of_an_episode() -> None:
+    played = Played()
+    played.env.reset()
+    played.env.step(0)
+    played.backend.worn.add("r-1")
+    _, info = played.env.reset()
+    assert (info["remote_id"], played.env.remotes_lost) == ("r-2", 0)
+    assert (played.backend.episodes, played.backend.removed) == ([("r-1", 1)], ["r-1"])
+
+
 def test_without_known_spaces_the_remote_starts_at_once() -> None:
     played = Played(spaces=None)
     assert played.backend.started == ["r-1"]

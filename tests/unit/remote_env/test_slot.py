@@ -217,6 +217,46 @@ def test_a_lost_remote_is_removed_and_not_given_back(
     assert (remotes.running, remotes.released) == ([], [])
 
 
+@pytest.fixture
+def _is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raygym.remote_env.tenancy._LOOK_EVERY_S", 0.0)
+
+
+@pytest.mark.usefixtures("_is_asked_at_once")
+def test_a_remote_that_was_taken_away_ends_the_episode_as_preempted(remotes: FakeRemotes) -> None:
+    slot = remotes.slot()
+    slot.reset()
+    remotes.taken.add("r-0")
+    timestep = slot.observe()
+    assert (timestep.truncated, timestep.terminated) == (True, False)
+    assert timestep.outcome is Outcome.PREEMPTED
+    assert "the lease of r-0 was lost" in timestep.info["reason"]
+    assert slot.reset().outcome is Outcome.OK
+    assert slot.remote_id == "r-1"
+
+
+@pytest.mark.usefixtures("_is_asked_at_once")
+def test_a_remote_that_was_taken_away_between_episodes_is_not_used_again(
+    remotes: FakeRemotes,
+) -> None:
+    slot = remotes.slot()
+    slot.reset()
+    remotes.taken.add("r-0")
+    assert slot.reset().outcome is Outcome.OK
+    assert (slot.remote_id, slot.remotes_lost) == ("r-1", 1)
+
+
+def test_a_worn_remote_is_replaced_at_the_end_of_an_episode(
+    slot: Slot, connection: FakeConnection, remotes: FakeRemotes
+) -> None:
+    remotes.worn.add("r-0")
+    connection.batches.append(batch(1.0, done=True))
+    assert slot.observe().terminated
+    slot.reset()
+    assert (slot.remote_id, remotes.running, slot.remotes_lost) == ("r-1", ["r-1"], 0)
+    assert remotes.episodes == [("r-0", 1)]
+
+
 def test_a_remote_lost_between_episodes_is_replaced_and_counted(
     slot: Slot, connection: FakeConnection, remotes: FakeRemotes
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_its_ready_file_says_where_it_listens(begin, tmp_path):
     assert json.loads((tmp_path / "ready.json").read_text()) == {
         "runtime": "scripted",
         "pid": os.getpid(),
+        "hostname": socket.gethostname(),
         "vnc": "unix:/somewhere/vnc.sock",
         "rewarder": f"unix:{tmp_path}/rewarder.sock",
         "protocol": 1,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,11 @@ from raygym.runtimes.ownership import READY_FILE, Lifeline, write_ready
 
 def test_a_remote_says_where_it_listens_and_who_it_is(tmp_path):
     write_ready(tmp_path, {"vnc": "unix:/a"})
-    assert json.loads((tmp_path / READY_FILE).read_text()) == {"vnc": "unix:/a", "pid": os.getpid()}
+    assert json.loads((tmp_path / READY_FILE).read_text()) == {
+        "vnc": "unix:/a",
+        "pid": os.getpid(),
+        "hostname": socket.gethostname(),
+    }
     assert [path.name for path in tmp_path.iterdir()] == [READY_FILE]
 
 

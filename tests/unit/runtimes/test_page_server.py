@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake
 
-from raygym.runtimes.flashgames.page_server import PageServer
+from raygym.runtimes.page_server import PageServer
 
 
 @pytest.fixture

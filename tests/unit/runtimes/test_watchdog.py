@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from raygym.runtimes.flashgames.watchdog import Watchdog
+from raygym.runtimes.watchdog import Watchdog
 
 
 @pytest.fixture

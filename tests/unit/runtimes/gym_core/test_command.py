@@ -86,3 +86,38 @@ def test_help_tells_the_modes_options_apart(capsys):
     lockstep, _, realtime = rest.partition("only in real time")
     for part, option in ((common, "--mode"), (lockstep, "--rpc-port"), (realtime, "--vnc-port")):
         assert option in part
+
+
+def test_any_environment_can_be_served_in_real_time(served, tmp_path):
+    run("--mode", "realtime", "--any-env", "--directory", tmp_path, "--lease-grace-s", 7)
+    assert served["env_ids"] == ["*"]
+    assert served["config"].lease_grace_s == 7.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--any-env", "--env", "CartPole-v1"], "not allowed with argument"),
+        ([], "one of the arguments --env --any-env is required"),
+    ],
+)
+def test_any_and_some_do_not_go_together(served, capsys, arguments, complaint):
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert complaint in capsys.readouterr().err
+
+
+def test_nothing_is_played_from_the_start_where_nobody_said_what(served, tmp_path, capsys):
+    assert run("--mode", "realtime", "--any-env", "--play", "--directory", tmp_path) == 2
+    assert "--play: say what" in capsys.readouterr().err
+
+
+def test_a_lease_needs_a_directory_to_be_looked_for_in(capsys):
+    assert run("--any-env", "--lease-grace-s", 5) == 2
+    assert "--lease-grace-s" in capsys.readouterr().err
+
+
+def test_a_log_file_that_cannot_be_opened_is_refused(served, tmp_path, capsys):
+    log = tmp_path / "none" / "remote.log"
+    assert run("--any-env", "--log-file", log) == 2
+    assert "--log-file" in capsys.readouterr().err

@@ -268,6 +268,29 @@ def test_the_manifest_says_the_mode_and_where_the_strip_is(tmp_path):
     assert GymCoreTask(Seen(tmp_path), [SYNC_ENV_ID]).manifest["modes"] == ["sync"]
 
 
+def test_where_any_id_may_be_asked_for_one_is_played_after_the_other(play):
+    host = play("*")
+    assert host.task.env_ids == ("*",)
+    assert host.task.manifest["modes"] == ["realtime", "sync"]
+    assert host.task.manifest["timing_strip"] == [0, 752]
+    host.client.reset(ENV_ID, seed=1, fps=60)
+    assert host.client.until(REWARD)["body"]["info"]["seed"] == 1
+    assert host.task.manifest["modes"] == ["realtime"]
+    host.client.reset(SYNC_ENV_ID, seed=2, fps=60)
+    assert host.task.manifest["modes"] == ["sync"]
+    host.key("c")
+    assert host.client.until(REWARD)["body"]["info"]["seed"] == 2
+
+
+@pytest.mark.parametrize("env_id", ["gym-core.Nope-v0", "Nope-v0", "gym-core.*", ""])
+def test_an_id_with_nothing_behind_it_is_refused_and_others_go_on(play, env_id):
+    host = play("*")
+    host.client.ask_reset(env_id)
+    assert "is not here" in host.client.until("v0.reply.error")["body"]["message"]
+    host.client.reset(ENV_ID)
+    host.client.until(REWARD)
+
+
 def test_sync_and_real_time_do_not_share_a_remote(tmp_path):
     with pytest.raises(ConfigError, match="two remotes"):
         GymCoreTask(Seen(tmp_path), [GYM_ID, SYNC_ID])

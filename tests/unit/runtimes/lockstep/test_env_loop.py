@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raygym.errors import StepTimeout
+from raygym.gym_ids import ANY_ENV
 from raygym.machine import machine_id
+from raygym.runtimes.lockstep.answers import refused
 from raygym.runtimes.lockstep.env_loop import EnvLoop
 from raygym.runtimes.lockstep.limits import Limits
 from raygym.wire.leaves import (
@@ -160,6 +162,32 @@ def test_the_only_id_need_not_be_named():
 
     talk(factory, env_ids=["a"]).make(render_mode="rgb_array", kwargs=length(4))
     assert asked == [("a", {"length": 4, "render_mode": "rgb_array"})]
+
+
+def test_where_any_id_is_taken_the_factory_is_asked():
+    asked = []
+
+    def factory(env_id, kwargs):
+        asked.append(env_id)
+        if env_id == "nope":
+            raise refused(pb.Error.NOT_FOUND, "make: there is no nope")
+        return Trouble(**kwargs)
+
+    client = talk(factory, env_ids=[ANY_ENV])
+    assert client.ask(make=pb.Make(env_id="nope")).error.message == "make: there is no nope"
+    assert "say which" in client.ask(make=pb.Make()).error.message
+    client.make(env_id="b")
+    assert asked == ["nope", "b"]
+
+
+def test_a_bare_name_of_a_socket_is_told_to_all_who_came_and_so_is_memory(tmp_path):
+    options = {"local_socket": "lockstep.sock", "memory_directory": tmp_path}
+    client = Client(InHand(EnvLoop(make_trouble, **options)))
+    assert client.hello(machine="another").local_socket == "lockstep.sock"
+    made = client.make(count=1000, wants_shared_memory=True)
+    assert [path.name for path in tmp_path.iterdir()] == [made.shared_memory]
+    client.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_factory_that_raises_halfway_closes_what_it_made():

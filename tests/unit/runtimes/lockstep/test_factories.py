@@ -9,7 +9,9 @@ import gymnasium
 import pytest
 
 from raygym.errors import ConfigError
+from raygym.runtimes.lockstep.answers import Refused
 from raygym.runtimes.lockstep.factories import pickled, resolve
+from raygym.wire.proto import raygym_v1_pb2 as pb
 from tests.support.lockstep import HERE, Trouble, trouble
 
 ROOT = Path(__file__).parents[4]
@@ -24,6 +26,16 @@ def test_an_id_of_gymnasium_is_made_with_kwargs():
 
 def test_several_ids_are_known_by_their_names():
     assert resolve(["CartPole-v1", "Acrobot-v1"])[1] == ("CartPole-v1", "Acrobot-v1")
+
+
+def test_any_id_is_looked_up_when_it_is_asked_for():
+    factory, ids = resolve("*")
+    assert ids == ("*",)
+    made = pickle.loads(pickled(factory))
+    made("CartPole-v1", {}).close()
+    with pytest.raises(Refused, match=r"unknown environment gym-core\.Nope-v0") as caught:
+        made("Nope-v0", {})
+    assert caught.value.code == pb.Error.NOT_FOUND
 
 
 @pytest.mark.parametrize(
