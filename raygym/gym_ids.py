@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PREFIX = "gym-core."
 """What EnvIds of this Runtime begin with."""
+ANY_ENV = "*"
+"""In place of ids: a client may ask for whatever ``find`` takes."""
 SCREEN_PX = (1024, 768)
 MAX_PICTURE_PX = (1024, 752)
 """Larger pictures are scaled down to this; the timing strip stands below."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from raygym.leases.leased_backend import LeasedBackend
     from raygym.remote_env.docker.store import DockerStore
 
+_ANSWER_TIMEOUT_S = 5.0
+
 
 def docker_store(needs: RemoteNeeds) -> DockerStore:
     """Returns where containers are made and found.
@@ -70,7 +72,7 @@ def why_no_docker(runtime: str) -> str | None:
     from raygym.remote_env.docker.engine import Engine
 
     try:
-        with Engine() as engine:
+        with Engine(timeout_s=_ANSWER_TIMEOUT_S) as engine:
             engine.need_image(known)
     except RaygymError as error:
         return error.message.splitlines()[0]

@@ -157,17 +157,16 @@ class LeasedBackend:
         """
         self._holding.rebind(remote_id, env_id)
 
-    def note_episode(
-        self, remote_id: str, steps: int, seconds: float, memory_mib: float | None = None
-    ) -> bool:
+    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         """Counts an episode; returns whether the Remote should be removed and started anew.
 
         Args:
             remote_id: Whose episode ended.
             steps: How many it had.
             seconds: That they took together.
-            memory_mib: Memory of the Remote now; None where it was not measured.
         """
+        is_weighed = self._recycling.memory_mib is not None
+        memory_mib = self._store.memory_mib(remote_id) if is_weighed else None
         reason = self._holding.note_episode(remote_id, steps, seconds, memory_mib, self._recycling)
         if reason is not None:
             self._say(f"{remote_id} is to be replaced: {reason}")

@@ -297,6 +297,10 @@ class Store(Protocol):
         """Returns the end of a Remote's log, or an empty string if there is none."""
         ...
 
+    def memory_mib(self, remote_id: str) -> float | None:
+        """Returns the memory of a Remote now, in MiB; None where it cannot be told."""
+        ...
+
     def survey(self, cluster: str | None) -> Sequence[Found]:
         """Returns what is there of one cluster, or of all: containers, and lone directories."""
         ...

@@ -18,9 +18,11 @@ from raygym.runtimes.launch import RUNTIMES, make_host, make_lockstep_host
 from raygym.runtimes.lockstep.limits import RpcConfig
 from raygym.runtimes.options import (
     LOOPBACK,
+    add_container_options,
     add_password_options,
     add_port_options,
     host_config,
+    log_to,
 )
 from raygym.runtimes.rpc_options import RPC_OPTIONS, add_rpc_options, read_token, rpc_config
 
@@ -45,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         "4 the environment could not be started.",
     )
     add = parser.add_argument
-    add("runtime", choices=[*RUNTIMES, _GYM_CORE], help=f"{_GYM_CORE} has options of its own")
+    known = f"{', '.join(RUNTIMES)}, {_GYM_CORE} (with options of its own), or one of your own"
+    add("runtime", help=known)
     add("--directory", type=Path, required=True, help="private directory; made if need be")
     add_password_options(parser)
     add("--bind", metavar="HOST", help=f"address for TCP; {LOOPBACK} by default")
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--idle-timeout-s", type=float, default=600.0, help="end without a client; 0 never")
     add("--lifeline-fd", type=int, help="inherited pipe; its end means the owner is gone")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add_container_options(parser)
     lockstep = parser.add_argument_group("only in lock-step")
     add_rpc_options(lockstep)
     lockstep.add_argument("--step-timeout-s", type=float, help=f"longest step; {_STEP_TIMEOUT_S:g}")
@@ -120,10 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         parser, serve = command.parser(), command.serve
     arguments = parser.parse_args(given)
-    logging.basicConfig(
-        level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
     try:
+        log_to(arguments.log_file, level=arguments.log_level)
         return asyncio.run(serve(arguments))
     except ConfigError as error:
         print(f"raygym.runtimes: {error}", file=sys.stderr)

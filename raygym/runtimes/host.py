@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from raygym.config import check_range
 from raygym.core import Endpoint, Outcome
 from raygym.errors import ConfigError, RaygymError
+from raygym.runtimes.lease_watch import LeaseWatch
 from raygym.runtimes.ownership import READY_FILE, Lifeline, write_ready
 from raygym.runtimes.reward_channel import RewardChannel
 from raygym.wire import rewarder
@@ -32,6 +33,10 @@ _RESET_ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.2
 _KEEP_ALIVE_S = 4.0
 _PULSE_S = 0.5
+
+
+class UnknownEnv(ConfigError):
+    """A Task that takes any id found nothing behind one; it can go on with others."""
 
 
 class Reports(Protocol):
@@ -128,6 +133,9 @@ class HostConfig:
     """Played from the start; None waits for a client's reset."""
     lifeline_fd: int | None = None
     """An inherited pipe whose end means that the owner is gone."""
+    lease_grace_s: float | None = None
+    """Ends without a lease so long after the start, and when the lease in the directory runs
+    out; None looks for none."""
 
     def __post_init__(self) -> None:
         check_range("HostConfig", "idle_timeout_s", self.idle_timeout_s, 0, 1e7)
@@ -198,6 +206,7 @@ class Host:
         self._orders: asyncio.Queue[_Order] = asyncio.Queue()
         self._exit: asyncio.Future[tuple[int, str]] | None = None
         self._lifeline: Lifeline | None = None
+        self._lease_watch: LeaseWatch | None = None
         self.is_ready = asyncio.Event()
         """Set once both endpoints answer."""
 
@@ -243,6 +252,11 @@ class Host:
         jobs: list[asyncio.Task[None]] = []
         reason = "the remote did not start"
         (self._config.directory / READY_FILE).unlink(missing_ok=True)
+        self._lease_watch = LeaseWatch(
+            self._config.directory,
+            self._config.lease_grace_s,
+            lambda why: self.stop(reason=why),
+        )
         try:
             vnc = await self._screen.start()
             endpoint = await self._channel.start()
@@ -317,6 +331,9 @@ class Host:
                     self._server.running(now_s=self._unix_time(), requests=order.requests)
                 )
                 return
+            except UnknownEnv as error:
+                self._refuse(order, f"is not here: {error}")
+                return
             except ConfigError:
                 raise
             except (RaygymError, TimeoutError) as error:
@@ -324,10 +341,13 @@ class Host:
                 log.warning(
                     "reset.failed env_id=%s attempt=%d cause=%s", order.env_id, attempt + 1, cause
                 )
-        for request in order.requests:
-            why = f"{order.env_id} could not be started in {_RESET_ATTEMPTS} attempts: {cause}"
-            self._channel.send(self._server.refuse(request, why, now_s=self._unix_time()))
+        self._refuse(order, f"could not be started in {_RESET_ATTEMPTS} attempts: {cause}")
         self.stop(EXIT_TASK_BROKEN, f"{order.env_id} could not be started: {cause}")
+
+    def _refuse(self, order: _Order, why: str) -> None:
+        for request in order.requests:
+            answer = self._server.refuse(request, f"{order.env_id} {why}", now_s=self._unix_time())
+            self._channel.send(answer)
 
     async def _watch_screen(self) -> None:
         reason = await self._screen.wait_lost()
@@ -339,7 +359,6 @@ class Host:
 
         Where the client owns time, a reward answers a step, so none is made up.
         """
-        is_realtime = "realtime" in self._task.manifest.get("modes", ())
         loop = asyncio.get_running_loop()
         used_s = loop.time()
         while True:
@@ -350,6 +369,7 @@ class Host:
             limit_s = self._config.idle_timeout_s
             if limit_s and now_s - used_s >= limit_s:
                 self.stop(EXIT_OK, f"no client for {limit_s:g} s")
+            is_realtime = "realtime" in self._task.manifest.get("modes", ())
             if is_realtime and now_s - self._channel.last_sent_s >= _KEEP_ALIVE_S:
                 self.reward(0.0)
 
@@ -370,6 +390,8 @@ class Host:
             self._lifeline.close()
         # Last in, first out; each runs whatever becomes of those before it.
         async with contextlib.AsyncExitStack() as stack:
+            if self._lease_watch is not None:
+                stack.callback(self._lease_watch.close)
             if is_orphan:
                 stack.callback(shutil.rmtree, self._config.directory, ignore_errors=True)
             stack.callback((self._config.directory / READY_FILE).unlink, missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from raygym.core import Endpoint
 from raygym.runtimes.host import EXIT_OK, EXIT_SCREEN_LOST, EXIT_TASK_BROKEN, Screen
+from raygym.runtimes.lease_watch import LeaseWatch
 from raygym.runtimes.lockstep.server import LockstepServer
 from raygym.runtimes.ownership import READY_FILE, Lifeline, write_ready
 
@@ -44,6 +45,8 @@ class LockstepHost:
         server: Its conversations step the player.
         idle_timeout_s: Ends after this long without any client; 0 never.
         lifeline_fd: An inherited pipe whose end means that the owner is gone.
+        lease_grace_s: Ends without a lease so long after the start, and when the lease in the
+            directory runs out; None looks for none.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LockstepHost:
         server: LockstepServer,
         idle_timeout_s: float = 600.0,
         lifeline_fd: int | None = None,
+        lease_grace_s: float | None = None,
     ) -> None:
         self._runtime = runtime
         self._directory = directory
@@ -65,6 +69,8 @@ class LockstepHost:
         self._idle_timeout_s = idle_timeout_s
         self._lifeline_fd = lifeline_fd
         self._lifeline: Lifeline | None = None
+        self._lease_grace_s = lease_grace_s
+        self._lease_watch: LeaseWatch | None = None
         self._exit: asyncio.Future[tuple[int, str]] | None = None
 
     def stop(self, code: int = EXIT_OK, reason: str = "the remote was stopped") -> None:
@@ -84,6 +90,9 @@ class LockstepHost:
         self._exit = asyncio.get_running_loop().create_future()
         jobs: list[asyncio.Task[None]] = []
         (self._directory / READY_FILE).unlink(missing_ok=True)
+        self._lease_watch = LeaseWatch(
+            self._directory, self._lease_grace_s, lambda why: self.stop(reason=why)
+        )
         try:
             vnc = await self._screen.start()
             await self._player.start()
@@ -145,6 +154,8 @@ class LockstepHost:
             self._lifeline.close()
         # Last in, first out; each runs whatever becomes of those before it.
         async with contextlib.AsyncExitStack() as stack:
+            if self._lease_watch is not None:
+                stack.callback(self._lease_watch.close)
             if is_orphan:
                 stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
             stack.callback((self._directory / READY_FILE).unlink, missing_ok=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 from raygym.errors import ConfigError
@@ -29,6 +31,56 @@ def add_port_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--vnc-port", type=int, help="TCP port of the screen; 0 takes a free one")
     parser.add_argument(
         "--rewarder-port", type=int, help="TCP port of the reward channel; 0 takes a free one"
+    )
+
+
+def add_container_options(parser: argparse._ActionsContainer) -> None:
+    """Adds the options of a remote in a container of its own."""
+    parser.add_argument(
+        "--lease-grace-s",
+        type=float,
+        metavar="S",
+        help="end without a lease so long after the start, and when the lease in the directory "
+        "runs out",
+    )
+    parser.add_argument(
+        "--contained",
+        action="store_true",
+        help="clients share the directory with this remote, maybe under another path, and "
+        "nothing else",
+    )
+    parser.add_argument(
+        "--log-file", type=Path, help="append the log, and all else that is printed, to this"
+    )
+
+
+def log_to(path: Path | None, *, level: str) -> None:
+    """Sends the log to standard error, and to a file where one is given.
+
+    What this process and its children print goes to the file, too, and only there.
+
+    Args:
+        path: Of the file; it is appended to. None for none.
+        level: Least level of what is logged.
+
+    Raises:
+        ConfigError: The file cannot be opened.
+    """
+    handlers: list[logging.Handler] = []
+    if path is not None:
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"--log-file: {path}: {error.strerror}") from None
+        terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+        handlers.append(logging.StreamHandler(terminal))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file, stream.fileno())
+        os.close(file)
+    handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", handlers=handlers
     )
 
 
@@ -70,6 +122,7 @@ def host_config(
         idle_timeout_s=arguments.idle_timeout_s,
         env_id=env_id,
         lifeline_fd=arguments.lifeline_fd,
+        lease_grace_s=arguments.lease_grace_s,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ def write_ready(directory: Path, said: Mapping[str, Any]) -> None:
 
     Args:
         directory: Private directory of the remote.
-        said: Endpoints and what else its owner should know; JSON. The process id is added.
+        said: Endpoints and what else its owner should know; JSON. The process id is added, and
+            the name of the host, which tells a container from those before it.
     """
     part = directory / f"{READY_FILE}.part"
-    part.write_text(json.dumps({**said, "pid": os.getpid()}), encoding="utf-8")
+    own = {"pid": os.getpid(), "hostname": socket.gethostname()}
+    part.write_text(json.dumps({**said, **own}), encoding="utf-8")
     part.rename(directory / READY_FILE)
 
 

@@ -43,7 +43,7 @@ def rpc_config(
     """Returns where a lock-step server listens.
 
     Args:
-        arguments: With ``bind`` and the options of ``add_rpc_options``.
+        arguments: With ``bind``, ``contained`` and the options of ``add_rpc_options``.
         directory: Private directory for sockets.
         is_tcp: Whether gRPC is spoken over TCP; else over a unix socket in the directory.
         token: What clients must know.
@@ -60,6 +60,7 @@ def rpc_config(
         token=token,
         tls=_tls(arguments),
         is_insecure=arguments.insecure,
+        is_contained=arguments.contained,
         max_streams=max_streams,
         step_timeout_s=step_timeout_s,
     )

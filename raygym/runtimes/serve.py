@@ -64,6 +64,7 @@ def make_server(
             runtime=RUNTIME,
             limits=allowed,
             local_socket=server.local_socket,
+            memory_directory=config.memory_directory,
         )
         return LoopConversation(
             loop, step_timeout_s=config.step_timeout_s, start_timeout_s=config.start_timeout_s
@@ -79,6 +80,7 @@ def make_server(
                 step_timeout_s=config.step_timeout_s,
                 start_timeout_s=config.start_timeout_s,
                 idle_timeout_s=config.idle_timeout_s,
+                memory_directory=config.memory_directory,
             )
         )
 
@@ -113,9 +115,9 @@ def serve_env(
     harms nobody else.
 
     Args:
-        factory_or_id: An id of Gymnasium's, or several; ``module:function`` or
-            ``file.py:function``; or a function that can be pickled. A function is called with
-            the keyword arguments that a client gives.
+        factory_or_id: An id of Gymnasium's, or several; ``*`` for whatever id a client asks
+            for; ``module:function`` or ``file.py:function``; or a function that can be pickled.
+            A function is called with the keyword arguments that a client gives.
         bind: Address for gRPC; None serves gRPC over a unix socket in ``directory``.
         port: TCP port; 0 takes a free one.
         directory: Private directory for sockets. Without one, clients of this machine reach it
@@ -197,7 +199,7 @@ class EnvServer:
 
     @property
     def local_socket(self) -> str:
-        """Where framed messages are spoken; a leading NUL is Linux's abstract namespace."""
+        """Where framed messages are spoken; see ``Face``."""
         return self._server.local_socket
 
     @property

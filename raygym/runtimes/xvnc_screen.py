@@ -39,6 +39,7 @@ class XvncScreen:
         name: What viewers show as the desktop's name.
         host: Address to listen at over TCP; None listens at the unix socket only.
         port: TCP port; 0 takes a free one.
+        is_view_only: Whether keys and pointers of its clients are ignored.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class XvncScreen:
         name: str = "raygym",
         host: str | None = None,
         port: int = 0,
+        is_view_only: bool = False,
     ) -> None:
+        self._is_view_only = is_view_only
         self._directory = directory
         self._size_px = (width_px, height_px)
         self._password = password
@@ -170,6 +173,8 @@ class XvncScreen:
         command += ["-geometry", f"{width_px}x{height_px}", "-depth", "24", "-desktop", self._name]
         command += ["-s", "0", "-dpms", "-nocursor", "-AlwaysShared", "-FrameRate", "250"]
         command += ["-AcceptSetDesktopSize=0", "-AcceptCutText=0", "-SendCutText=0"]
+        if self._is_view_only:
+            command += ["-AcceptKeyEvents=0", "-AcceptPointerEvents=0"]
         command += ["-SecurityTypes", "VncAuth", "-PasswordFile"]
         command += [str(self._directory / "vnc.passwd")]
         if self._host is None:

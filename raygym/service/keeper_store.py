@@ -70,6 +70,13 @@ class KeeperStore:
         tail: str = self._keeper.call("log_tail", remote_id, timeout_s=self._timeout_s, lines=lines)
         return tail
 
+    def memory_mib(self, remote_id: str) -> float | None:
+        """See ``Store.memory_mib``."""
+        memory: float | None = self._keeper.call(
+            "memory_mib", remote_id, timeout_s=self._timeout_s
+        )
+        return memory
+
     def survey(self, cluster: str | None) -> Sequence[Found]:
         """See ``Store.survey``; holders bear the id of the keeper's node."""
         found: Sequence[Found] = self._keeper.call("survey", cluster, timeout_s=self._timeout_s)

@@ -108,6 +108,10 @@ class NodeKeeper:
         """See ``Store.log_tail``."""
         return self._opened().log_tail(remote_id, lines=lines)
 
+    def memory_mib(self, remote_id: str) -> float | None:
+        """See ``Store.memory_mib``."""
+        return self._opened().memory_mib(remote_id)
+
     def survey(self, cluster: str | None) -> Sequence[Found]:
         """See ``Store.survey``. A holder's node is this one, whatever its id was before."""
         return [self._here(found) for found in self._opened().survey(cluster)]

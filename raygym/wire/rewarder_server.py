@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from raygym.errors import RemoteProtocolError
+from raygym.gym_ids import ANY_ENV
 from raygym.wire import rewarder
 from raygym.wire.rewarder import (
     Message,
@@ -88,7 +89,7 @@ class RewarderServer:
 
     Args:
         password: What clients must know.
-        env_ids: The environments that may be asked for.
+        env_ids: The environments that may be asked for; ``ANY_ENV`` for whatever the client likes.
         fps: Frames a second until a client asks for another rate.
         manifest: Sent to each client after its first ``describe``.
     """
@@ -215,7 +216,7 @@ class RewarderServer:
         env_id, seed, fps = body.get("env_id"), body.get("seed"), body.get("fps")
         if sender.is_observer:
             return [*self.refuse(request, "observers cannot reset", now_s=now_s)]
-        if not isinstance(env_id, str) or env_id not in self._env_ids:
+        if not isinstance(env_id, str) or self._env_ids.isdisjoint({env_id, ANY_ENV}):
             known = ", ".join(sorted(self._env_ids))
             reason = f"unknown env_id {env_id!r}. This remote has: {known}"
             return [*self.refuse(request, reason, now_s=now_s)]

@@ -81,6 +81,10 @@ class DirectoryStore:
         """Returns a line that names the Remote, or nothing where it is gone."""
         return f"log of {remote_id}" if (self._root / remote_id / LABELS).exists() else ""
 
+    def memory_mib(self, remote_id: str) -> float | None:
+        """Returns None: a directory has no memory."""
+        return None
+
     def survey(self, cluster: str | None) -> Sequence[Found]:
         """Returns the containers, and directories without one."""
         found = [self._found(path) for path in sorted(self._root.iterdir()) if path.is_dir()]

@@ -56,6 +56,8 @@ class FakeStore:
         """What the next calls of a method raise, by its name: ``{"create": [error]}``."""
         self.on_create: Callable[[str], None] = lambda remote_id: None
         """Called while a container is made, with its Remote's name."""
+        self.memories: dict[str, float] = {}
+        """Memory of each Remote, in MiB."""
         self.closed = 0
         """How often it was closed."""
 
@@ -106,6 +108,10 @@ class FakeStore:
         """Returns a line that names the Remote, or nothing where it is gone."""
         with self._lock:
             return f"log of {remote_id}" if remote_id in self._alive() else ""
+
+    def memory_mib(self, remote_id: str) -> float | None:
+        """Returns what ``memories`` says."""
+        return self.memories.get(remote_id)
 
     def survey(self, cluster: str | None) -> Sequence[Found]:
         """Returns the containers that run."""

@@ -15,13 +15,15 @@ from typing import TypeVar
 
 from raygym.core import Endpoint, Secret
 from raygym.errors import ConfigError
-from raygym.gym_ids import HEADLESS, PREFIX
+from raygym.gym_ids import ANY_ENV, HEADLESS, PREFIX
 from raygym.runtimes.host import Host
 from raygym.runtimes.launch import make_gym_core_host
+from raygym.runtimes.lease_watch import LeaseWatch
 from raygym.runtimes.lockstep.limits import RpcConfig
 from raygym.runtimes.lockstep.server import LockstepServer
 from raygym.runtimes.options import (
     LOOPBACK,
+    add_container_options,
     add_password_options,
     add_port_options,
     host_config,
@@ -62,13 +64,20 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("runtime", choices=[RUNTIME])
     add("--mode", choices=list(_ONLY_IN), default=_LOCKSTEP, help="who owns time")
-    add(
+    ids = made.add_mutually_exclusive_group(required=True)
+    ids.add_argument(
         "--env",
         action="append",
-        required=True,
         metavar="ID",
         help="an id of Gymnasium's or of Universe's gym-core; in lock-step also module:function "
         "or file.py:function; several ids may be given",
+    )
+    ids.add_argument(
+        "--any-env",
+        action="store_const",
+        dest="env",
+        const=[ANY_ENV],
+        help="whatever id of Gymnasium's a client asks for",
     )
     add("--directory", type=Path, help="private directory for sockets; made if need be")
     add("--bind", metavar="HOST", help=f"address for TCP; {LOOPBACK} by default")
@@ -78,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     add("--idle-timeout-s", type=float, default=600.0, help="end without a client; 0 never")
     add("--lifeline-fd", type=int, help="inherited pipe; its end means the owner is gone")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add_container_options(made)
     _add_lockstep(made.add_argument_group("only in lock-step"))
     realtime = made.add_argument_group("only in real time, where --directory is needed")
     add_password_options(realtime)
@@ -126,6 +136,10 @@ def _check(arguments: argparse.Namespace) -> None:
             )
     if arguments.mode == _REALTIME and arguments.directory is None:
         raise ConfigError("--directory: real time needs a private directory")
+    if arguments.lease_grace_s is not None and arguments.directory is None:
+        raise ConfigError("--lease-grace-s: the lease is looked for in --directory; give one")
+    if arguments.mode == _REALTIME and arguments.play and arguments.env == [ANY_ENV]:
+        raise ConfigError("--play: say what, with --env")
 
 
 def _host(arguments: argparse.Namespace) -> Host:
@@ -152,6 +166,8 @@ class _Remote:
         config = _config(arguments, self._directory)
         self._server: LockstepServer = make_server(_only_one(self._env), config)
         self._lifeline: Lifeline | None = None
+        self._lease_grace_s: float | None = arguments.lease_grace_s
+        self._lease_watch: LeaseWatch | None = None
         self._stopped = asyncio.Event()
 
     def stop(self, reason: str) -> None:
@@ -162,6 +178,8 @@ class _Remote:
     async def run(self) -> int:
         """Serves until it is stopped."""
         watcher = None
+        if self._directory is not None:
+            self._lease_watch = LeaseWatch(self._directory, self._lease_grace_s, self.stop)
         try:
             endpoint = await self._server.start()
             self._write_ready(endpoint)
@@ -188,6 +206,8 @@ class _Remote:
                     (self._directory / name).unlink(missing_ok=True)
                 if is_orphan:
                     shutil.rmtree(self._directory, ignore_errors=True)
+            if self._lease_watch is not None:
+                self._lease_watch.close()
 
     def _write_ready(self, endpoint: Endpoint) -> None:
         log.info("gym_core.ready rpc=%s envs=%s", endpoint, ",".join(self._env))

@@ -13,11 +13,11 @@ import numpy as np
 from raygym import gym_ids
 from raygym.core import UInt8Array
 from raygym.errors import ConfigError, RemoteEnvError
-from raygym.gym_ids import GymFacts
+from raygym.gym_ids import ANY_ENV, GymFacts
 from raygym.runtimes.gym_core.env_thread import EnvRaised
 from raygym.runtimes.gym_core.keyboard import Keyboard
 from raygym.runtimes.gym_core.player import Player, Shown
-from raygym.runtimes.host import Reports
+from raygym.runtimes.host import Reports, UnknownEnv
 from raygym.runtimes.painted_screen import PaintedScreen
 from raygym.wire import pixel_metadata, timing
 from raygym.wire.encoder import Box
@@ -51,7 +51,7 @@ class GymCoreTask:
 
     Args:
         screen: Where it paints, and whose keys it hears.
-        env_ids: As ``gym_ids.find`` takes them.
+        env_ids: As ``gym_ids.find`` takes them; or ``ANY_ENV`` alone, for what clients ask for.
         step_timeout_s: Longest step, and longest reset, of an environment.
         unix_time: Unix time in seconds, for the timing strip.
 
@@ -72,11 +72,13 @@ class GymCoreTask:
     ) -> None:
         if not env_ids:
             raise ConfigError("gym-core: give at least one --env, as in --env CartPole-v1")
+        self._is_any = tuple(env_ids) == (ANY_ENV,)
         self._facts: dict[str, GymFacts] = {
             gym_ids.PREFIX + name.removeprefix(gym_ids.PREFIX): gym_ids.facts(name)
             for name in env_ids
+            if not self._is_any
         }
-        self.env_ids = tuple(self._facts)
+        self.env_ids = (ANY_ENV,) if self._is_any else tuple(self._facts)
         sync = {facts.is_sync for facts in self._facts.values()}
         if len(sync) > 1:
             raise ConfigError(
@@ -84,13 +86,10 @@ class GymCoreTask:
                 "themselves; host them in two remotes"
             )
         self._is_sync = True in sync
+        self._modes = ["realtime", "sync"] if self._is_any else [self._mode]
         width_px, height_px = gym_ids.SCREEN_PX
-        self._strip_px = (0, max(facts.size_px[1] for facts in self._facts.values()))
-        self.manifest: Mapping[str, Any] = {
-            "modes": ["sync" if self._is_sync else "realtime"],
-            "screen": [width_px, height_px],
-            "timing_strip": list(self._strip_px),
-        }
+        heights = [facts.size_px[1] for facts in self._facts.values()]
+        self._strip_px = (0, max(heights, default=gym_ids.MAX_PICTURE_PX[1]))
         self._screen = screen
         screen.exact = Box(
             BLOCK_X_PX, self._strip_px[1], pixel_metadata.WIDTH_PX, pixel_metadata.HEIGHT_PX
@@ -107,6 +106,19 @@ class GymCoreTask:
         self._player: Player | None = None
         self._playing: asyncio.Task[None] | None = None
 
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """See ``Task``; where any id may be asked for, the mode is that of what is played."""
+        return {
+            "modes": self._modes,
+            "screen": list(gym_ids.SCREEN_PX),
+            "timing_strip": list(self._strip_px),
+        }
+
+    @property
+    def _mode(self) -> str:
+        return "sync" if self._is_sync else "realtime"
+
     async def start(self, reports: Reports) -> None:
         """Starts to hear keys."""
         self._reports = reports
@@ -122,10 +134,10 @@ class GymCoreTask:
 
         Raises:
             RemoteEnvError: The environment raised, or took too long.
+            UnknownEnv: Any id may be asked for, and there is nothing behind this one, or nothing
+                that can be played through a screen.
         """
-        if env_id not in self._facts:
-            known = ", ".join(self.env_ids)
-            raise ConfigError(f"unknown environment {env_id!r} of {RUNTIME}. Known: {known}")
+        facts = await self._learn(env_id)
         await self._stop_playing()
         if self._player is not None and self._player.env_id != env_id:
             await self._drop_player()
@@ -138,7 +150,8 @@ class GymCoreTask:
             await self._drop_player()
             why = str(error) or f"it was not done within {self._step_timeout_s:g} s"
             raise RemoteEnvError(f"{env_id}: its reset failed: {why}") from error
-        self._keyboard.use(self._facts[env_id].key_map)
+        self._is_sync, self._modes = facts.is_sync, ["sync" if facts.is_sync else "realtime"]
+        self._keyboard.use(facts.key_map)
         self._commits = asyncio.Queue()
         self._pixels[:] = 0
         info = {"seed": seed, **shown.info}
@@ -150,6 +163,20 @@ class GymCoreTask:
         """Ends the episode and its environment. May be called twice."""
         await self._stop_playing()
         await self._drop_player()
+
+    async def _learn(self, env_id: str) -> GymFacts:
+        """Returns what is known of an environment; one that nobody asked for yet is made once."""
+        known = self._facts.get(env_id)
+        if known is not None:
+            return known
+        if not self._is_any:
+            raise ConfigError(f"unknown environment {env_id!r}. Known: {', '.join(self.env_ids)}")
+        try:
+            facts = await asyncio.to_thread(gym_ids.facts, env_id)
+        except ConfigError as error:
+            raise UnknownEnv(error.message) from error
+        self._facts[env_id] = facts
+        return facts
 
     async def _stop_playing(self) -> None:
         if self._playing is not None:

@@ -72,7 +72,13 @@ class Face:
     modes: tuple[str, ...] = ("lockstep",)
     """How its environments may be played."""
     local_socket: str = ""
-    """Where it speaks framed messages; a leading NUL is Linux's abstract namespace."""
+    """Where it speaks framed messages; a leading NUL is Linux's abstract namespace, and a bare
+    name is in the directory of the socket that the client came by."""
+
+    def is_shared_with(self, hello: pb.Hello) -> bool:
+        """Whether a client can reach the local socket, and open the files of shared memory."""
+        is_bare = bool(self.local_socket) and self.local_socket[0] not in "/\0"
+        return is_bare or is_same_machine(hello)
 
     def welcome(self, hello: pb.Hello, limits: Limits) -> pb.Welcome:
         """Returns the answer to a Hello.
@@ -92,7 +98,7 @@ class Face:
             env_ids=self.env_ids,
             modes=self.modes,
             machine=machine_id(),
-            local_socket=self.local_socket if is_same_machine(hello) else "",
+            local_socket=self.local_socket if self.is_shared_with(hello) else "",
             max_message_bytes=limits.max_message_bytes,
             max_envs=limits.max_envs,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,13 +12,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from raygym.errors import RaygymError
+from raygym.gym_ids import ANY_ENV
 from raygym.runtimes.lockstep.answers import (
     Face,
     Refused,
     error_of,
     error_response,
     indices,
-    is_same_machine,
     refused,
 )
 from raygym.runtimes.lockstep.group import EnvGroup, Options
@@ -52,11 +53,13 @@ class EnvLoop:
     Args:
         factory: Makes environments. ``render_mode`` is among its keyword arguments where the
             client wants one.
-        env_ids: What a client may ask for; none: one environment without a name.
+        env_ids: What a client may ask for; none: one environment without a name; ``ANY_ENV``:
+            the factory knows.
         runtime: Name of the Runtime.
         limits: What a client may ask for.
         local_socket: Where the same is spoken over a unix socket.
         memory: To hold observations; None makes some where a client of this machine wants it.
+        memory_directory: Where that is made, if it must have a name there.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class EnvLoop:
         limits: Limits | None = None,
         local_socket: str = "",
         memory: SharedMemory | None = None,
+        memory_directory: Path | None = None,
     ) -> None:
         self._factory = factory
         self._face = Face(runtime=runtime, env_ids=tuple(env_ids), local_socket=local_socket)
         self._limits = limits or Limits()
         self._memory = memory
+        self._memory_directory = memory_directory
         self._is_local: bool | None = None
         self._group: EnvGroup | None = None
         self._handlers: dict[str | None, Callable[[pb.Request], pb.Response]] = {
@@ -135,7 +140,7 @@ class EnvLoop:
         if self._is_local is not None:
             raise refused(pb.Error.FAILED_PRECONDITION, "hello: it was said already")
         welcome = self._face.welcome(request.hello, self._limits)
-        self._is_local = is_same_machine(request.hello)
+        self._is_local = self._face.is_shared_with(request.hello)
         return pb.Response(welcome=welcome)
 
     def _make(self, request: pb.Request) -> pb.Response:
@@ -173,7 +178,10 @@ class EnvLoop:
 
     def _factory_of(self, make: pb.Make) -> Callable[[], gymnasium.Env[Any, Any]]:
         known = self._face.env_ids
-        if make.env_id not in known and (make.env_id or len(known) > 1):
+        is_any = known == (ANY_ENV,)
+        if is_any and not make.env_id:
+            raise refused(pb.Error.NOT_FOUND, "make: say which environment, as in CartPole-v1")
+        if not is_any and make.env_id not in known and (make.env_id or len(known) > 1):
             raise refused(
                 pb.Error.NOT_FOUND,
                 f"make: there is no environment {make.env_id!r} here. Known: "
@@ -201,9 +209,9 @@ class EnvLoop:
         size = shared_memory_bytes(group.observation_space, len(group.slots))
         if not self._is_local or not 0 < size <= self._limits.max_shared_memory_bytes:
             return None
-        memory = self._memory or SharedMemory()
-        self._memory = memory
         try:
+            memory = self._memory or SharedMemory(directory=self._memory_directory)
+            self._memory = memory
             view = memory.resize(size)
         except OSError:
             return None

@@ -16,10 +16,13 @@ import gymnasium
 
 from raygym import gym_ids
 from raygym.errors import ConfigError
+from raygym.runtimes.lockstep.answers import refused
 from raygym.runtimes.lockstep.env_loop import EnvFactory
+from raygym.wire.proto import raygym_v1_pb2 as pb
 
 FactoryOrId: TypeAlias = str | Sequence[str] | Callable[..., gymnasium.Env[Any, Any]]
-"""An id of Gymnasium's or several; ``module:function`` or ``file.py:function``; a function."""
+"""An id of Gymnasium's or several; ``*`` for any; ``module:function`` or ``file.py:function``; a
+function."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,23 @@ class GymFactory:
 
     def __call__(self, env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         """Makes one; actions were checked before they get there."""
+        return gym_ids.make(env_id, **kwargs)
+
+
+@dataclass(frozen=True)
+class AnyGymFactory:
+    """Makes environments by whatever ids clients come up with."""
+
+    def __call__(self, env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+        """Makes one.
+
+        Raises:
+            Refused: ``gym_ids.find`` finds none of that id.
+        """
+        try:
+            gym_ids.find(env_id)
+        except ConfigError as error:
+            raise refused(pb.Error.NOT_FOUND, f"make: {error.message}") from error
         return gym_ids.make(env_id, **kwargs)
 
 
@@ -81,6 +101,8 @@ def resolve(factory_or_id: FactoryOrId) -> tuple[EnvFactory, tuple[str, ...]]:
     ids = (factory_or_id,) if isinstance(factory_or_id, str) else tuple(factory_or_id)
     if not ids:
         raise ConfigError("serve_env: give at least one id")
+    if ids == (gym_ids.ANY_ENV,):
+        return AnyGymFactory(), ids
     if len(ids) == 1:
         where, colon, name = ids[0].rpartition(":")
         if colon and name.isidentifier():

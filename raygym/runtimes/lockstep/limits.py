@@ -67,6 +67,9 @@ class RpcConfig:
     """Ends a conversation that asked nothing for so long; 0 never."""
     keepalive_s: float = 30.0
     """How often a silent gRPC connection is asked whether it lives."""
+    is_contained: bool = False
+    """Whether it is in a container of its own: clients share ``directory`` with it, maybe under
+    another path, and nothing else."""
 
     def __post_init__(self) -> None:
         owner = "RpcConfig"
@@ -79,6 +82,8 @@ class RpcConfig:
         check_range(owner, "start_timeout_s", self.start_timeout_s, 0.01, 86400)
         check_range(owner, "idle_timeout_s", self.idle_timeout_s, 0, 1e7)
         check_range(owner, "keepalive_s", self.keepalive_s, 1, 86400)
+        if self.is_contained and self.directory is None:
+            raise ConfigError("RpcConfig.is_contained: needs a directory that clients share")
         if self.bind is None and self.directory is None:
             raise ConfigError("RpcConfig: give bind, directory, or both; got neither")
         if not (self.is_local or self.tls or self.is_insecure):
@@ -87,6 +92,11 @@ class RpcConfig:
                 "encrypted. Give tls (`raygym certs init` makes the files), bind to 127.0.0.1, "
                 "or say is_insecure"
             )
+
+    @property
+    def memory_directory(self) -> Path | None:
+        """Where clients look for shared memory; None for those of the same namespaces."""
+        return self.directory if self.is_contained else None
 
     @property
     def is_local(self) -> bool:

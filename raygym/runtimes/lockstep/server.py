@@ -47,9 +47,10 @@ class LockstepServer:
         self._open = open_conversation
         self._config = config
         self._streams = Streams(config.max_streams)
-        self.local_socket = choose_name(config)
-        """Where framed messages are spoken; a leading NUL is Linux's abstract namespace."""
-        self._local = LocalSocket(self.local_socket, open_conversation, self._streams, config)
+        name = choose_name(config)
+        self.local_socket = Path(name).name if config.is_contained else name
+        """Where framed messages are spoken; see ``Face``."""
+        self._local = LocalSocket(name, open_conversation, self._streams, config)
         self._worlds = Streams(config.max_streams)
         self._server: grpc.aio.Server | None = None
         self._socket_file: Path | None = None

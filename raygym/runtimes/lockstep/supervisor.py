@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from raygym.core import Outcome
 from raygym.errors import RaygymError
@@ -69,6 +70,8 @@ class WorkerSetup:
     """Longest start, making and reset."""
     idle_timeout_s: float = 0.0
     """Ends a conversation that asked nothing for so long; 0 never."""
+    memory_directory: Path | None = None
+    """Where clients look for shared memory; None for those of the same namespaces."""
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Supervisor:
     def __init__(self, sock: socket.socket, setup: WorkerSetup) -> None:
         self._sock = sock
         self._setup = setup
-        self._memory = SharedMemory()
+        self._memory = SharedMemory(directory=setup.memory_directory)
         self._hello: bytes | None = None
         self._make: bytes | None = None
         self._made: pb.Made | None = None

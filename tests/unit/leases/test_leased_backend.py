@@ -475,6 +475,14 @@ def test_a_worn_remote_is_to_be_replaced_at_the_end_of_an_episode(world):
     assert not backend.note_episode(again.id, 10, 1.0)
 
 
+def test_a_remote_that_grows_is_to_be_replaced(world):
+    backend = world.process(recycling=Recycling(memory_mib=100))
+    remote = backend.start("flashgames", client_id="worker-0")
+    for memory_mib, is_worn in ((300, False), (390, False), (401, True)):
+        world.store.memories[remote.id] = memory_mib
+        assert backend.note_episode(remote.id, 10, 1.0) is is_worn
+
+
 def test_close_gives_everything_back_once_and_starts_nothing_more(world):
     backend = world.process()
     remotes = [backend.start("flashgames", client_id=f"worker-{n}") for n in range(20)]

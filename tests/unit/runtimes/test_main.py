@@ -121,7 +121,6 @@ def test_the_rest_is_passed_on(served, tmp_path):
     [
         [],
         ["catch"],
-        ["tetris", "--directory", "x"],
         ["catch", "--directory", "x", "--password", "p"],
         ["catch", "--directory", "x", "--vnc-port", "many"],
     ],
@@ -131,6 +130,11 @@ def test_arguments_that_make_no_sense_end_with_code_2(arguments, capsys):
         module.main(arguments)
     assert ended.value.code == 2
     assert "usage: python -m raygym.runtimes" in capsys.readouterr().err
+
+
+def test_a_runtime_that_nobody_knows_is_refused_with_those_that_are_known(tmp_path, capsys):
+    assert module.main(["tetris", "--directory", str(tmp_path)]) == 2
+    assert "unknown runtime 'tetris'. Known: catch, flashgames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

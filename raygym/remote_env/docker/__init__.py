@@ -1,0 +1,1 @@
+"""Remotes in Docker containers. The only place, with ``raygym.images``, that knows the SDK."""
