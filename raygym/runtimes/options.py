@@ -12,6 +12,7 @@ from pathlib import Path
 
 from raygym.errors import ConfigError
 from raygym.runtimes.host import HostConfig
+from raygym.runtimes.log_limit import keep_short
 
 LOOPBACK = "127.0.0.1"
 
@@ -60,7 +61,7 @@ def log_to(path: Path | None, *, level: str) -> None:
     What this process and its children print goes to the file, too, and only there.
 
     Args:
-        path: Of the file; it is appended to. None for none.
+        path: Of the file; it is appended to, and kept short. None for none.
         level: Least level of what is logged.
 
     Raises:
@@ -78,6 +79,7 @@ def log_to(path: Path | None, *, level: str) -> None:
             stream.flush()
             os.dup2(file, stream.fileno())
         os.close(file)
+        keep_short(path)
     handlers.append(logging.StreamHandler())
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", handlers=handlers
