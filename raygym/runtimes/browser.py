@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,9 @@ from raygym.runtimes.processes import Process, find_program, spawn
 logger = logging.getLogger(__name__)
 
 PROGRAM_VARIABLE = "RAYGYM_CHROMIUM"
+SANDBOX_VARIABLE = "RAYGYM_CHROMIUM_SANDBOX"
+"""``off`` starts Chromium without its own sandbox, where something else is one: a container
+without capabilities. For root it is always off."""
 _MESSAGE_MAX_BYTES = 64 << 20
 _SINGLETON_SOCKET = "org.chromium.Chromium.123456/SingletonSocket"
 _UNIX_SOCKET_MAX_BYTES = 107
@@ -98,6 +101,7 @@ class Browser:
         environment: Variables that let it onto its X screen (``DISPLAY``, ``XAUTHORITY``).
         size_px: Width and height of the screen.
         on_message: Gets each text that the page sends through ``window.raygymReport``.
+        flags: Further ones of Chromium's.
     """
 
     def __init__(
@@ -107,7 +111,9 @@ class Browser:
         environment: Mapping[str, str],
         size_px: tuple[int, int],
         on_message: Callable[[str], None],
+        flags: Sequence[str] = (),
     ) -> None:
+        self._more_flags = tuple(flags)
         self._parent = directory
         self._environment = environment
         self._size_px = size_px
@@ -249,9 +255,10 @@ class Browser:
         width_px, height_px = self._size_px
         # One pixel more than the screen: of the size itself, Chromium leaves a black edge.
         size = f"--window-size={width_px + 1},{height_px + 1}"
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        has_none = os.geteuid() == 0 or os.environ.get(SANDBOX_VARIABLE) == "off"
+        sandbox = ["--no-sandbox"] if has_none else []
         where = f"--user-data-dir={self._profile}"
-        return [*_FLAGS, *sandbox, size, "--window-position=0,0", where]
+        return [*_FLAGS, *self._more_flags, *sandbox, size, "--window-position=0,0", where]
 
     def _variables(self) -> dict[str, str]:
         keep = {k: os.environ[k] for k in ("PATH", "LANG", "LC_ALL", "TZ") if k in os.environ}

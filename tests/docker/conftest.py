@@ -21,6 +21,7 @@ from raygym.images_engine import connect
 VARIABLE = "RAYGYM_TEST_DOCKER"
 
 _HERE = Path(__file__).parent
+_TIMEOUT_S = 900
 _LEFT_OUT = pytest.StashKey[str]()
 
 
@@ -28,6 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.docker)
+            if item.get_closest_marker("timeout") is None:
+                # The first may have to build an image.
+                item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
     wanted = [item for item in items if item.get_closest_marker("docker")]
     if not wanted or os.environ.get(VARIABLE) == "1":
         return

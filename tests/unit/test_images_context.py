@@ -141,8 +141,11 @@ def test_wheels_are_fetched_once_for_the_processor_and_python_of_the_image(docke
 
 def test_wheels_are_fetched_anew_when_the_pinned_versions_change(dockerfiles, pip):
     first = images_context.wheelhouse(["numpy>=2"], architecture="amd64")
+    other = images_context.wheelhouse(["pygame"], architecture="amd64")
     (dockerfiles / "constraints.txt").write_text("numpy==2.5.0\n")
-    assert images_context.wheelhouse(["numpy>=2"], architecture="amd64") != first
+    second = images_context.wheelhouse(["numpy>=2"], architecture="amd64")
+    assert second != first
+    assert [folder.is_dir() for folder in (first, second, other)] == [False, True, True]
 
 
 def test_an_engine_with_other_processors_is_refused():

@@ -1,0 +1,46 @@
+# Gymnasium's environments in lock-step or behind a screen; `raygym images build gym-core` makes
+# its context.
+ARG BASE=debian:bookworm-slim
+
+FROM ${BASE} AS python
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv python3-pip \
+    && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv --without-pip /opt/raygym
+COPY wheels /wheels
+RUN python3 -m pip --python /opt/raygym/bin/python install --no-cache-dir --no-index \
+        --find-links /wheels -r /wheels/requirements.txt
+
+FROM python AS raygym
+COPY raygym /raygym
+RUN python3 -m pip --python /opt/raygym/bin/python install --no-cache-dir --no-index --no-deps \
+        /raygym/*.whl
+
+FROM ${BASE}
+# tini reaps what an environment leaves behind; util-linux has setpriv.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 tini util-linux \
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+COPY --from=python /opt/raygym /opt/raygym
+ARG VERSION
+ARG PACKAGES=/opt/raygym/lib/python3.11/site-packages
+COPY --from=raygym ${PACKAGES}/raygym ${PACKAGES}/raygym
+COPY --from=raygym ${PACKAGES}/raygym-${VERSION}.dist-info ${PACKAGES}/raygym-${VERSION}.dist-info
+ENV PATH=/opt/raygym/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    LANG=C.UTF-8 \
+    PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["tini", "--", "python", "-m", "raygym.runtimes", "gym-core"]
+CMD ["--directory", "/run/raygym", "--any-env"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-m", "raygym.runtimes.healthcheck", "/run/raygym"]
+ARG BASE
+ARG SOURCE
+LABEL org.opencontainers.image.title="raygym/gym-core" \
+      org.opencontainers.image.description="Gymnasium's environments, for raygym" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${SOURCE}" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.licenses="MIT"
