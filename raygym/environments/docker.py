@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raygym.errors import RaygymError
+from raygym.catalog import load_catalog
+from raygym.errors import ConfigError, RaygymError
 
 if TYPE_CHECKING:
     from raygym.environments.backends import RemoteNeeds
@@ -42,6 +43,10 @@ def docker_backend(needs: RemoteNeeds) -> LeasedBackend:
     from raygym.leases.recycling import Recycling
     from raygym.remote_env.state import state_directory
 
+    if load_catalog().runtime(needs.runtime).image is None:
+        raise ConfigError(
+            f"backend='docker': the runtime {needs.runtime} has no image; use backend='process'"
+        )
     store = docker_store(needs)
     registry = FileRegistry(state_directory(), survey=lambda: store.survey("local"))
     docker = needs.docker
@@ -64,8 +69,6 @@ def docker_backend(needs: RemoteNeeds) -> LeasedBackend:
 
 def why_no_docker(runtime: str) -> str | None:
     """Returns why a Runtime cannot run in a container here; None where it can."""
-    from raygym.catalog import load_catalog
-
     known = load_catalog().runtime(runtime)
     if known.image is None:
         return "it has no image"
