@@ -229,8 +229,7 @@ def _wob_envs() -> dict[str, EnvSpec]:
     region = Region(*raw["region"])
     grid = strokes.grid_of_clicks(width=region.width, height=region.height, **raw["clicks"])
     typed = [("space",) if letter == " " else (letter,) for letter in raw["characters"]]
-    others = [tuple(names.split()) for names in (*raw["others"], *raw["keys"])]
-    count = len(raw["others"])
+    others, keys = ([tuple(names.split()) for names in raw[key]] for key in ("others", "keys"))
     specs = (
         EnvSpec(
             id=f"wob.mini.{name}-v0",
@@ -238,7 +237,7 @@ def _wob_envs() -> dict[str, EnvSpec]:
             title=page.replace("-", " ").capitalize(),
             fps=float(raw["fps"]),
             region=region,
-            actions=(*grid, *others[:count], *typed, *others[count:]),
+            actions=(*grid, *others, *typed, *keys),
             is_momentary=True,
             max_episode_s=float(limit_s),
             page=page,

@@ -120,8 +120,9 @@ class StrokeControls:
         return [item for motion in motions for item in self._inputs_of(motion)]
 
     def release(self) -> list[Input]:
-        """Returns what lets go of what is dragged."""
-        return [item for motion in self._hand.release() for item in self._inputs_of(motion)]
+        """Returns nothing: no action holds what another would have to let go."""
+        self._hand.forget()
+        return []
 
     def _inputs_of(self, motion: Motion) -> list[Input]:
         if isinstance(motion, Tap):

@@ -5,8 +5,8 @@ What only one Runtime needs is imported for that one, so that the others stay sm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from raygym.catalog import Catalog, load_catalog
 from raygym.errors import ConfigError
@@ -14,7 +14,8 @@ from raygym.runtimes.host import Host, HostConfig
 
 if TYPE_CHECKING:
     from raygym.runtimes.lockstep.limits import RpcConfig
-    from raygym.runtimes.lockstep_host import LockstepHost
+    from raygym.runtimes.lockstep.stage import Stage
+    from raygym.runtimes.lockstep_host import LockstepHost, Player
     from raygym.runtimes.xvnc_screen import XvncScreen
 
 
@@ -22,7 +23,7 @@ def make_host(runtime: str, config: HostConfig, *, vnc_port: int = 0) -> Host:
     """Returns a Host of that Runtime, not yet running. Call it in the host's event loop.
 
     Args:
-        runtime: One of ``RUNTIMES``.
+        runtime: One of ``RUNTIMES``, or a user's own.
         config: How it serves.
         vnc_port: TCP port of the screen, where ``config.bind`` is given; 0 takes a free one.
 
@@ -30,9 +31,15 @@ def make_host(runtime: str, config: HostConfig, *, vnc_port: int = 0) -> Host:
         ConfigError: No such Runtime.
         MissingDependency: Something that it needs is not installed.
     """
-    if runtime not in _MAKERS:
-        raise ConfigError(f"unknown runtime {runtime!r}. Known: {', '.join(RUNTIMES)}")
-    return _MAKERS[runtime](config, load_catalog(), vnc_port)
+    catalog = load_catalog()
+    if runtime in _MAKERS:
+        return _MAKERS[runtime](config, catalog, vnc_port)
+    if runtime in catalog.runtimes and catalog.runtime(runtime).task is not None:
+        from raygym.runtimes.own import make_own_host
+
+        return make_own_host(runtime, config, vnc_port=vnc_port)
+    own = (name for name, known in catalog.runtimes.items() if known.task is not None)
+    raise ConfigError(f"unknown runtime {runtime!r}. Known: {', '.join([*RUNTIMES, *own])}")
 
 
 def _catch(config: HostConfig, catalog: Catalog, vnc_port: int) -> Host:
@@ -55,8 +62,15 @@ def _catch(config: HostConfig, catalog: Catalog, vnc_port: int) -> Host:
 def _flashgames(config: HostConfig, catalog: Catalog, vnc_port: int) -> Host:
     from raygym.runtimes.flashgames.task import FlashTask
 
-    screen = _xvnc(config, catalog, vnc_port)
+    screen = _xvnc("flashgames", config, catalog, vnc_port)
     return Host(FlashTask(screen, directory=config.directory, catalog=catalog), screen, config)
+
+
+def _wob(config: HostConfig, catalog: Catalog, vnc_port: int) -> Host:
+    from raygym.runtimes.wob.task import WobTask
+
+    screen = _xvnc("wob", config, catalog, vnc_port)
+    return Host(WobTask(screen, directory=config.directory, catalog=catalog), screen, config)
 
 
 def make_lockstep_host(
@@ -65,7 +79,7 @@ def make_lockstep_host(
     """Returns a host of that Runtime in lock-step, not yet running. Call it in its event loop.
 
     Args:
-        runtime: ``flashgames``; gym-core has a command line of its own.
+        runtime: ``flashgames`` or ``wob``; gym-core has a command line of its own.
         config: Its directory, screen, idle time and lifeline; ``env_id`` restricts it to one.
         rpc: Where it is stepped.
         vnc_port: See ``make_host``.
@@ -75,24 +89,18 @@ def make_lockstep_host(
         MissingDependency: Something that it needs is not installed.
     """
     catalog = load_catalog()
-    if runtime != "flashgames":
-        raise ConfigError(f"{runtime} runs in real time only; flashgames can run in lock-step")
-    from raygym.runtimes.flashgames.conversation import FlashStage
-    from raygym.runtimes.flashgames.lockstep_page import LockstepPage
+    if runtime not in _STAGES:
+        known = " and ".join(_STAGES)
+        raise ConfigError(f"{runtime} runs in real time only; {known} can run in lock-step")
     from raygym.runtimes.lockstep.server import LockstepServer
     from raygym.runtimes.lockstep_host import LockstepHost
 
-    screen = _xvnc(config, catalog, vnc_port)
-    page = LockstepPage(screen, directory=config.directory, catalog=catalog)
-    stage = FlashStage(
-        page,
-        env_ids=sorted(catalog.games) if config.env_id is None else [config.env_id],
-        step_timeout_s=rpc.step_timeout_s,
-        start_timeout_s=rpc.start_timeout_s,
-        max_message_bytes=rpc.max_message_bytes,
-    )
+    # What people who look in do with keys and pointer is none of the environment's business.
+    screen = _xvnc(runtime, config, catalog, vnc_port, is_view_only=True)
+    page, stage = _STAGES[runtime](screen, config, rpc, catalog)
     server = LockstepServer(stage.open, config=rpc)
     stage.local_socket = server.local_socket
+    stage.memory_directory = rpc.memory_directory
     return LockstepHost(
         runtime,
         directory=config.directory,
@@ -101,21 +109,59 @@ def make_lockstep_host(
         server=server,
         idle_timeout_s=config.idle_timeout_s,
         lifeline_fd=config.lifeline_fd,
+        lease_grace_s=config.lease_grace_s,
     )
 
 
-def _xvnc(config: HostConfig, catalog: Catalog, vnc_port: int) -> XvncScreen:
+def _flash_stage(
+    screen: XvncScreen, config: HostConfig, rpc: RpcConfig, catalog: Catalog
+) -> tuple[Player, Stage]:
+    from raygym.runtimes.flashgames.conversation import FlashStage
+    from raygym.runtimes.flashgames.lockstep_page import LockstepPage
+
+    page = LockstepPage(screen, directory=config.directory, catalog=catalog)
+    return page, FlashStage(page, **_stage_options(page.games, config, rpc))
+
+
+def _wob_stage(
+    screen: XvncScreen, config: HostConfig, rpc: RpcConfig, catalog: Catalog
+) -> tuple[Player, Stage]:
+    from raygym.runtimes.wob.conversation import WobStage
+    from raygym.runtimes.wob.lockstep_page import WobPage
+
+    page = WobPage(screen, directory=config.directory, catalog=catalog)
+    return page, WobStage(page, **_stage_options(page.specs, config, rpc))
+
+
+def _stage_options(known: Iterable[str], config: HostConfig, rpc: RpcConfig) -> dict[str, Any]:
+    return {
+        "env_ids": sorted(known) if config.env_id is None else [config.env_id],
+        "step_timeout_s": rpc.step_timeout_s,
+        "start_timeout_s": rpc.start_timeout_s,
+        "max_message_bytes": rpc.max_message_bytes,
+    }
+
+
+def _xvnc(
+    runtime: str,
+    config: HostConfig,
+    catalog: Catalog,
+    vnc_port: int,
+    *,
+    is_view_only: bool = False,
+) -> XvncScreen:
     from raygym.runtimes.xvnc_screen import XvncScreen
 
-    width_px, height_px = catalog.runtime("flashgames").screen_px
+    width_px, height_px = catalog.runtime(runtime).screen_px
     return XvncScreen(
         config.directory,
         width_px=width_px,
         height_px=height_px,
         password=config.password,
-        name="raygym flashgames",
+        name=f"raygym {runtime}",
         host=config.bind,
         port=vnc_port,
+        is_view_only=is_view_only,
     )
 
 
@@ -156,5 +202,9 @@ def make_gym_core_host(
 _MAKERS: Mapping[str, Callable[[HostConfig, Catalog, int], Host]] = {
     "catch": _catch,
     "flashgames": _flashgames,
+    "wob": _wob,
 }
+_STAGES: Mapping[
+    str, Callable[[XvncScreen, HostConfig, RpcConfig, Catalog], tuple[Player, Stage]]
+] = {"flashgames": _flash_stage, "wob": _wob_stage}
 RUNTIMES = tuple(_MAKERS)

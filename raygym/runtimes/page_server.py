@@ -1,4 +1,4 @@
-"""The web server that a remote's own browser loads its page, player and games from."""
+"""The web server that a remote's own browser loads its page, and what plays in it, from."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from urllib.parse import unquote, urlsplit
 
 logger = logging.getLogger(__name__)
 
+SHARED_PAGE = Path(__file__).parent / "shared_page"
+"""Scripts for the pages of several Runtimes."""
+
 _KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".wasm": "application/wasm",
     ".swf": "application/x-shockwave-flash",
+    ".png": "image/png",
+    ".gif": "image/gif",
 }
 _LINK = "link"
 _WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _REQUEST_TIMEOUT_S = 10.0
 _REQUEST_MAX_BYTES = 16384
-_SECURITY = (
-    # A game reaches nothing but this server. Ruffle looks up its page functions with eval.
-    "Content-Security-Policy: default-src 'none'; script-src 'self' 'wasm-unsafe-eval' "
-    "'unsafe-eval'; connect-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:",
-    "X-Content-Type-Options: nosniff",
-    "Referrer-Policy: no-referrer",
+_SECURITY = ("X-Content-Type-Options: nosniff", "Referrer-Policy: no-referrer")
+_REACHES_ONLY_THIS_SERVER = (
+    "default-src 'none'; connect-src 'self'; frame-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:"
 )
 
 
@@ -47,6 +49,8 @@ class PageServer:
             whatever links say.
         on_link: Gets the connected socket of each WebSocket that a page opens at ``link``, in
             the event loop, and owns it then; None refuses them.
+        scripts: Where scripts may come from besides this server, as a Content-Security-Policy
+            has it. Whatever they are, a page reaches nothing but this server.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class PageServer:
         folders: Mapping[str, Path],
         *,
         on_link: Callable[[socket.socket], None] | None = None,
+        scripts: str = "",
     ) -> None:
+        self._policy = f"{_REACHES_ONLY_THIS_SERVER}; script-src 'self' {scripts}".rstrip()
         self._on_link = on_link
         self._folders = {name: folder.resolve() for name, folder in folders.items()}
         self._token = secrets.token_urlsafe(16)
@@ -131,6 +137,7 @@ class PageServer:
                 f"Content-Type: {_KINDS.get(file.suffix, 'application/octet-stream')}",
                 f"Content-Length: {len(body)}",
                 "Cache-Control: public, max-age=86400",
+                f"Content-Security-Policy: {self._policy}",
                 *_SECURITY,
             ]
         writer.write("\r\n".join([*head, "Connection: close", "", ""]).encode("latin-1"))

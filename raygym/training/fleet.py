@@ -11,6 +11,7 @@ import functools
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import GetTimeoutError, RayError
 
-from raygym.errors import RaygymError
+from raygym.errors import ConfigError, RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
 from raygym.service.env_actor import ActorReport, EnvActor
 from raygym.service.sampler import SamplerConfig
@@ -34,6 +35,7 @@ LARGE_BLOCK_BYTES = 2**20
 GRADIENT_TIMEOUT_S = 0.5
 ANSWER_TIMEOUT_S = 120.0
 """An actor that is silent for longer is ended and replaced."""
+JOIN_TIMEOUT_S = 5.0
 _NICENESS = 5
 
 
@@ -60,17 +62,28 @@ class _Question:
 
 @contextlib.contextmanager
 def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
-    """Starts Ray on this machine, small, and ends it; joins a cluster that runs here already.
+    """Starts Ray on this machine, small, and ends it; or joins the cluster in RAY_ADDRESS.
 
-    Ray itself looks for one: in RAY_ADDRESS, and among those started on this machine.
-    ``RAY_ADDRESS=local`` starts one in any case.
+    ``RAY_ADDRESS=auto`` joins the one that was started on this machine. One that this process
+    has joined already is used as it is.
 
     Args:
         actors: How many actors it must have room for.
         has_dashboard: Whether to start Ray's dashboard.
+
+    Raises:
+        ConfigError: The cluster in RAY_ADDRESS cannot be joined.
     """
     if ray.is_initialized():
         yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address != "local":
+        _join_ray(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray would run its workers, and so the remotes that they start, behind everything else on
@@ -85,10 +98,6 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     try:
         _start_ray(actors, has_dashboard=has_dashboard)
-    except ValueError:
-        # Ray says so where there is a cluster, whose size is not for us to choose.
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        log.info("ray.joined address=%s", ray.get_runtime_context().gcs_address)
     except RuntimeError as error:
         # Read from a cold disk, its programs can take longer than it waits for them.
         log.warning("ray.start_again cause=%s", _one_line(error))
@@ -100,8 +109,24 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
         ray.shutdown()
 
 
+def _join_ray(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit():
+            # Ray itself would wait for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), JOIN_TIMEOUT_S).close()
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: that Ray cluster cannot be joined: {_one_line(error)}. Does "
+            "it run? One that asks for a token needs RAY_AUTH_MODE=token here, too. "
+            "RAY_ADDRESS=local starts one for this run"
+        ) from error
+
+
 def _start_ray(actors: int, *, has_dashboard: bool) -> None:
     ray.init(
+        address="local",
         num_cpus=max(1, math.ceil(actors * ACTOR_CPUS)),
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=has_dashboard,

@@ -148,7 +148,9 @@ class TestGymCore:
         assert remote_id in caught.value.message
         assert socket.gethostname() in caught.value.message
         assert str(process.pid) in caught.value.message
-        assert re.search(r"renewed it \d+(\.\d+)? s ago", caught.value.message), caught.value.message
+        assert re.search(r"renewed it \d+(\.\d+)? s ago", caught.value.message), (
+            caught.value.message
+        )
 
     def test_another_environment_of_the_runtime_keeps_the_container(self, make, client: str):
         env = make(CART, client_id=client)

@@ -54,7 +54,7 @@ class Remote:
 
     def wait_for_the_browser(self) -> set[int]:
         """Waits until the game plays; returns every process below the host."""
-        self.wait_until(lambda: "flash.playing" in self.log.read_text())
+        self.wait_until(lambda: "page.playing" in self.log.read_text())
         return descendants(self.process.pid)
 
     def vnc(self) -> VncSession:

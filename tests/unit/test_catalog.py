@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,49 @@ def test_the_catalog_has_both_built_in_flash_games_with_floor_and_ceiling():
         assert spec.max_episode_s <= 60
         assert spec.share_of_ceiling(spec.score_ceiling) == 1.0
         assert spec.score_floor < 0.1 * spec.score_ceiling
+
+
+# Universe's list; DragItem has no page in the package.
+UNIVERSE_WOB_MINI = re.findall(
+    r"\w+",
+    """
+    BisectAngle BookFlight ChaseCircle ChooseDate ChooseList CircleCenter ClickButton
+    ClickButtonSequence ClickCheckboxes ClickCollapsible ClickCollapsible2 ClickColor
+    ClickDialog ClickDialog2 ClickLink ClickMenu ClickMenu2 ClickOption ClickPie ClickScrollList
+    ClickShades ClickShape ClickTab ClickTab2 ClickTest ClickTest2 ClickWidget CopyPaste
+    CopyPaste2 CountShape CountSides DragBox DragCube DragItems DragItemsGrid DragShapes
+    DragSortNumbers EmailInbox EnterDate EnterPassword EnterText EnterText2 EnterTextDynamic
+    EnterTime FindMidpoint FindWord FocusText FocusText2 GridCoordinate GuessNumber
+    HighlightText HighlightText2 IdentifyShape LoginUser MovingItems NavigateTree
+    NumberCheckboxes ReadTable ReadTable2 ResizeTextarea RightAngle ScrollText ScrollText2
+    SearchEngine SimonSays SimpleAlgebra SimpleArithmetic SocialMedia Terminal TextEditor
+    TextTransform TicTacToe UseAutocomplete UseColorwheel UseColorwheel2 UseSlider UseSlider2
+    UseSpinner VisualAddition
+    """,
+)
+
+
+def test_wob_has_the_tasks_of_universe_under_their_names_and_pages():
+    envs = load_catalog([]).envs
+    assert len(UNIVERSE_WOB_MINI) == 79
+    for name in UNIVERSE_WOB_MINI:
+        spec = envs[f"wob.mini.{name}-v0"]
+        words = re.findall("[A-Z][a-z]*|[0-9]", name)
+        assert spec.page == "-".join(words).lower()
+    assert sum(spec.runtime == "wob" for spec in envs.values()) == 130
+
+
+def test_wob_clicks_as_universe_did_and_types_each_printable_character():
+    spec = load_catalog([]).env("wob.mini.UseColorwheel2-v0")
+    assert (spec.fps, spec.max_episode_s, spec.is_momentary) == (15, 7, True)
+    assert spec.region == Region(10, 75, 160, 210)
+    assert spec.actions[:2] == (("@5,55",), ("@5,65",))
+    assert spec.actions[256:259] == ((), ("drag",), ("space",))
+    assert {(chr(code),) for code in range(33, 127)} <= set(spec.actions)
+    assert len(set(spec.actions)) == len(spec.actions)
+    assert load_catalog([]).runtime("wob").modes == ("realtime", "lockstep")
+
+
+def test_an_unknown_environment_is_an_error_that_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"mean .*wob\.mini\.ClickTest-v0"):
+        load_catalog([]).env("wob.mini.ClickTast-v0")

@@ -21,8 +21,8 @@ from raygym.core import UInt8Array
 from raygym.errors import ConfigError, RaygymError, SessionLost, StepTimeout
 from raygym.runtimes.browser import BrowserError, BrowserLoss
 from raygym.runtimes.flashgames.lockstep_page import LockstepPage
-from raygym.runtimes.flashgames.orders import SEED_MAX
 from raygym.runtimes.flashgames.page_link import PageLink
+from raygym.runtimes.page_task import SEED_MAX
 
 logger = logging.getLogger(__name__)
 

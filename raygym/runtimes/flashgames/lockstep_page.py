@@ -12,8 +12,8 @@ from raygym.catalog import Catalog, Game
 from raygym.runtimes.browser import Browser, BrowserError, BrowserLoss
 from raygym.runtimes.flashgames.orders import play_order
 from raygym.runtimes.flashgames.page_link import PageLink
-from raygym.runtimes.flashgames.page_server import PageServer
-from raygym.runtimes.flashgames.ruffle import ruffle_dir
+from raygym.runtimes.flashgames.ruffle import SCRIPTS, ruffle_dir
+from raygym.runtimes.page_server import SHARED_PAGE, PageServer
 from raygym.runtimes.xvnc_screen import XvncScreen
 
 logger = logging.getLogger(__name__)
@@ -45,10 +45,12 @@ class LockstepPage:
         self._server = PageServer(
             {
                 "page": PAGE,
+                "shared": SHARED_PAGE,
                 "ruffle": ruffle_dir(),
                 **{env_id: game.swf.parent for env_id, game in self.games.items()},
             },
             on_link=self._linked,
+            scripts=SCRIPTS,
         )
         self._browser: Browser | None = None
         self._link: PageLink | None = None

@@ -7,10 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from raygym.catalog import Game
-from raygym.runtimes.flashgames.page_server import PageServer
-
-SEED_MAX = 2**31 - 1
-"""Games take seeds as 32-bit signed numbers; larger ones are folded into that."""
+from raygym.runtimes.page_server import PageServer
+from raygym.runtimes.page_task import SEED_MAX
 
 
 def play_order(game: Game, server: PageServer, *, episode: int, seed: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 from raygym.errors import MissingDependency, RaygymError
+from raygym.runtimes.cache import CACHE_VARIABLE as CACHE_VARIABLE
+from raygym.runtimes.cache import cached
 
 PACKAGE = "@ruffle-rs/ruffle"
 VERSION = "0.6.0"
@@ -25,7 +26,8 @@ INTEGRITY = (
     "EjkykxljSoG8AgbywHvlVVzL9Y5tIZMRqDwIm31jgPA=="
 )
 """As the npm registry states it for this version; a package that differs is refused."""
-CACHE_VARIABLE = "RAYGYM_CACHE"
+SCRIPTS = "'wasm-unsafe-eval' 'unsafe-eval'"
+"""What a page with it must allow: it looks up the functions of its page with eval."""
 COMMAND = "python -m raygym.runtimes.flashgames.ruffle"
 
 _TIMEOUT_S = 300.0
@@ -33,8 +35,7 @@ _ENTRY = "ruffle.js"
 
 
 def _installed_at() -> Path:
-    cache = os.environ.get(CACHE_VARIABLE)
-    return Path(cache or Path.home() / ".cache" / "raygym") / f"ruffle-{VERSION}"
+    return cached(f"ruffle-{VERSION}")
 
 
 def ruffle_dir() -> Path:

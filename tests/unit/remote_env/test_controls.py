@@ -13,6 +13,7 @@ from raygym.remote_env.controls import (
     KeyInput,
     KeySetControls,
     PointerInput,
+    StrokeControls,
     parse_events,
 )
 from raygym.wire.keysyms import keysym
@@ -144,3 +145,49 @@ def test_samples_of_the_event_space_lie_in_it_and_follow_its_seed() -> None:
 def test_event_spaces_of_the_same_screen_are_equal() -> None:
     assert EventSpace(SCREEN_PX) == EventSpace(SCREEN_PX)
     assert EventSpace(SCREEN_PX) != EventSpace((10, 10))
+
+
+STROKES = [("@5,55",), (), ("drag",), ("a",), ("ctrl", "c")]
+CLICKED = [PointerInput(15, 130, mask) for mask in (0, 1, 0)]
+
+
+def test_a_click_is_sent_where_the_region_lies_on_the_screen() -> None:
+    controls = StrokeControls(STROKES, (10, 75))
+    assert controls.space.n == len(STROKES)
+    assert controls.inputs(0) == CLICKED
+    assert controls.inputs(0) == CLICKED
+    assert controls.inputs(1) == []
+
+
+def test_keys_are_tapped_each_time() -> None:
+    controls = StrokeControls(STROKES, (10, 75))
+    a, ctrl, c = keysym("a"), keysym("ctrl"), keysym("c")
+    for _ in range(2):
+        assert controls.inputs(3) == [KeyInput(a, True), KeyInput(a, False)]
+    assert controls.inputs(4) == [
+        KeyInput(ctrl, True),
+        KeyInput(c, True),
+        KeyInput(c, False),
+        KeyInput(ctrl, False),
+    ]
+
+
+def test_a_drag_is_forgotten_with_its_episode() -> None:
+    controls = StrokeControls(STROKES, (10, 75))
+    assert controls.inputs(2) == controls.inputs(0) == []
+    assert controls.release() == []
+    assert controls.inputs(0) == CLICKED
+
+
+@pytest.mark.parametrize("action", [-1, 5, 0.5, "x", None])
+def test_a_number_that_is_no_stroke_is_an_error(action: object) -> None:
+    with pytest.raises(ConfigError, match="0 to 4"):
+        StrokeControls(STROKES, (0, 0)).inputs(action)
+
+
+@pytest.mark.parametrize("actions", [[], [("nokey",)], [("@5",)]])
+def test_strokes_that_cannot_be_made_are_an_error_from_the_start(
+    actions: list[tuple[str, ...]],
+) -> None:
+    with pytest.raises(ConfigError):
+        StrokeControls(actions, (0, 0))

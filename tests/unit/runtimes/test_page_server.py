@@ -111,3 +111,24 @@ def test_a_link_needs_the_token_and_somebody_who_wants_it(folders, is_wanted):
 
     asyncio.run(open_link())
     assert not links
+
+
+@pytest.mark.parametrize("scripts", ["", "'unsafe-eval'"])
+def test_a_page_may_load_from_its_server_alone_whatever_its_scripts_may_do(folders, scripts):
+    async def policy() -> str:
+        server = PageServer(folders, scripts=scripts)
+        await server.start()
+        address = urlsplit(server.url("page/play.html"))
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(f"GET {address.path} HTTP/1.1\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        writer.close()
+        await server.close()
+        (line,) = [line for line in head.split("\r\n") if line.startswith("Content-Security")]
+        return line
+
+    rules = asyncio.run(policy()).partition(": ")[2].split("; ")
+    assert rules[0] == "default-src 'none'"
+    assert rules[-1] == f"script-src 'self' {scripts}".rstrip()
+    assert "connect-src 'self'" in rules
+    assert not any("http" in rule or "*" in rule for rule in rules)

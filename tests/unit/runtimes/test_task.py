@@ -11,9 +11,11 @@ import pytest
 
 from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
+from raygym.runtimes import page_task
 from raygym.runtimes.browser import BrowserError, BrowserLoss
 from raygym.runtimes.flashgames import task as module
-from raygym.runtimes.flashgames.task import SEED_MAX, FlashTask
+from raygym.runtimes.flashgames.task import FlashTask
+from raygym.runtimes.page_task import SEED_MAX
 
 NEON = "flashgames.NeonRace-v0"
 DUSK = "flashgames.DuskDrive-v0"
@@ -100,7 +102,7 @@ class Recorder:
 @pytest.fixture
 def play(monkeypatch, tmp_path):
     """Runs a scenario with a started task, its reports and the browsers it made."""
-    monkeypatch.setattr(module, "Browser", FakeBrowser)
+    monkeypatch.setattr(page_task, "Browser", FakeBrowser)
     monkeypatch.setattr(module, "ruffle_dir", lambda: tmp_path)
     monkeypatch.setattr(FakeBrowser, "made", [], raising=False)
     monkeypatch.setattr(FakeBrowser, "failures", 0, raising=False)

@@ -1,0 +1,1 @@
+"""The wob runtime: MiniWoB's tasks in a browser."""

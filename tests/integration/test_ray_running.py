@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+CLUSTER = """
+import ray, sys
+ray.init(address="local", num_cpus=1, object_store_memory=100 * 2**20, include_dashboard=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+USES = """
+import ray
+from raygym.training.fleet import ray_running
+with ray_running(1, has_dashboard=False):
+    print(ray.get_runtime_context().gcs_address)
+"""
+
+
+def run(address: str | None, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    environment.pop("RAY_ADDRESS", None)
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
+    return subprocess.run(
+        [sys.executable, "-c", USES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a Ray cluster that somebody else started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.communicate(timeout=60)
+
+
+def test_a_run_joins_the_cluster_that_it_is_told_and_leaves_it_running(cluster: str):
+    for _ in range(2):
+        done = run(cluster, RAY_AUTH_MODE="token")
+        assert done.stdout.strip() == cluster, done.stderr
+
+
+def test_otherwise_it_starts_one_of_its_own_beside_those_that_run(cluster: str):
+    done = run(None)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in ("", cluster)
+
+
+def test_a_cluster_that_cannot_be_joined_is_a_clear_error():
+    done = run("127.0.0.1:1")
+    assert done.returncode == 1
+    assert "ConfigError: RAY_ADDRESS=127.0.0.1:1: that Ray cluster cannot be joined" in done.stderr
