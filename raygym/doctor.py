@@ -19,8 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from raygym.environments.docker import why_no_docker
 from raygym.errors import MissingDependency
 from raygym.runtimes.flashgames.ruffle import ruffle_dir
+from raygym.runtimes.wob.miniwob import pages_dir
 
 _DOCKER_HINT = "or run it in Docker, as docs/install.md shows"
 _MEMORY_PER_REMOTE_MIB = 550
@@ -128,6 +130,27 @@ def check_ruffle() -> Check:
     return Check(name="ruffle", is_ok=not remedy, is_required=True, seen=seen, remedy=remedy)
 
 
+def check_miniwob() -> Check:
+    """Looks for miniwob's pages, which only the tasks of wob need."""
+    try:
+        seen, remedy = str(pages_dir()), ""
+    except MissingDependency as error:
+        seen, remedy = "not installed", str(error)
+    return Check(name="miniwob", is_ok=not remedy, is_required=False, seen=seen, remedy=remedy)
+
+
+def check_docker(runtime: str = "flashgames") -> Check:
+    """Looks for a Docker engine, and the image of a Runtime in it."""
+    why_not = why_no_docker(runtime)
+    return Check(
+        name="docker",
+        is_ok=why_not is None,
+        is_required=False,
+        seen=why_not or f"an engine answers and has the image of {runtime}",
+        remedy="" if why_not is None else "for remotes in containers see docs/docker.md",
+    )
+
+
 def check_memory(available_mib: int | None = None) -> Check:
     """Looks at the memory that is free for remotes."""
     if available_mib is None:
@@ -181,6 +204,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_ruffle,
     check_private_directory,
     check_memory,
+    check_miniwob,
+    check_docker,
     lambda: check_program("haxe", "haxe", is_required=False),
     lambda: check_program("vncviewer", "tigervnc-viewer", is_required=False),
 )

@@ -78,6 +78,19 @@ def test_missing_ruffle_is_named_with_the_command_that_installs_it(monkeypatch, 
     assert "raygym.runtimes.flashgames.ruffle" in check.remedy
 
 
+def test_missing_miniwob_and_a_missing_engine_are_named_and_do_not_stop_training(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("RAYGYM_CACHE", str(tmp_path))
+    monkeypatch.delenv("RAYGYM_MINIWOB", raising=False)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    checks = [doctor.check_miniwob(), doctor.check_docker()]
+    assert [check.is_ok for check in checks] == [False, False]
+    assert "python -m raygym.runtimes.wob.miniwob" in checks[0].remedy
+    assert str(tmp_path) in checks[1].seen
+    assert doctor.can_train(checks)
+
+
 def test_an_optional_check_does_not_stop_training():
     assert doctor.can_train([_check(is_ok=True), _check(is_ok=False, is_required=False)])
     assert not doctor.can_train([_check(is_ok=True), _check(is_ok=False)])
