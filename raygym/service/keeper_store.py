@@ -72,9 +72,7 @@ class KeeperStore:
 
     def memory_mib(self, remote_id: str) -> float | None:
         """See ``Store.memory_mib``."""
-        memory: float | None = self._keeper.call(
-            "memory_mib", remote_id, timeout_s=self._timeout_s
-        )
+        memory: float | None = self._keeper.call("memory_mib", remote_id, timeout_s=self._timeout_s)
         return memory
 
     def survey(self, cluster: str | None) -> Sequence[Found]:
