@@ -197,10 +197,12 @@ class RewarderSession:
                     ping_interval=None,
                 )
             )
-        except (OSError, WebSocketException, EOFError) as error:
+        # The library asserts where the other end hangs up in the middle of its own sending.
+        except (OSError, WebSocketException, EOFError, AssertionError) as error:
             sock.close()
+            cause = str(error) or "the other end hung up"
             raise RemoteUnreachable(
-                f"{self._endpoint}: no WebSocket was opened: {error}; is it a reward channel?"
+                f"{self._endpoint}: no WebSocket was opened: {cause}; is it a reward channel?"
             ) from error
 
     def _send(self, text: str) -> None:
