@@ -80,6 +80,7 @@ def test_it_serves_both_channels_in_private_and_ends_cleanly_when_asked(start):
     assert said == {
         "runtime": "catch",
         "pid": process.process.pid,
+        "hostname": socket.gethostname(),
         "vnc": f"unix:{directory}/vnc.sock",
         "rewarder": f"unix:{directory}/rewarder.sock",
         "protocol": 1,
