@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,12 +87,21 @@ class Remotes:
         store: The containers.
         registry: The leases of those without Ray.
         clock: Unix time in seconds.
+        ray_registry: Returns the leases of a cluster's name; None joins the Ray in RAY_ADDRESS.
     """
 
-    def __init__(self, store: Store, registry: Registry, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        clock: Callable[[], float],
+        ray_registry: Callable[[str], Registry] | None = None,
+    ) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
+        self._ray_registry = ray_registry or _registry_on_ray
 
     def do(self, arguments: argparse.Namespace) -> int:
         """Does one action; see ``main``."""
@@ -137,18 +148,37 @@ class Remotes:
 
     def _release(self, found: Found, *, is_forced: bool) -> None:
         self._check(found, is_forced=is_forced)
-        if found.cluster != self._registry.cluster:
-            raise ConfigError(
-                f"{found.remote_id} belongs to the Ray cluster {found.cluster!r}, which keeps its "
-                f"own leases; end its client, or use: raygym remotes rm {found.remote_id}"
-            )
-        row = next((r for r in self._registry.rows() if r.remote_id == found.remote_id), None)
-        kept = None if row is None else self._registry.release(row)
+        registry = self._registry_of(found.cluster)
+        if registry is None:
+            self._release_by_file(found)
+            return
+        row = next((r for r in registry.rows() if r.remote_id == found.remote_id), None)
+        kept = None if row is None else registry.release(row)
         if kept is None:
             self._store.remove(found.remote_id)
             print(f"removed {found.remote_id}: it was not to be kept")
             return
         self._store.write_lease(found.remote_id, kept.as_file())
+        print(f"released {found.remote_id}: kept for {kept.client_id} for {kept.keep_s:g} s")
+
+    def _registry_of(self, cluster: str) -> Registry | None:
+        """Returns who keeps a cluster's leases; None for a Ray that nobody named."""
+        if cluster == self._registry.cluster:
+            return self._registry
+        return self._ray_registry(cluster) if os.environ.get("RAY_ADDRESS") else None
+
+    def _release_by_file(self, found: Found) -> None:
+        """Releases what no registry is asked of; the next one reads it from the lease file."""
+        lease = found.lease
+        if lease is None or _is_held(lease):
+            raise ConfigError(
+                f"{found.remote_id} belongs to the Ray cluster {found.cluster!r}, and its holder "
+                "lives; name that Ray in RAY_ADDRESS so that its registry hears of it, end the "
+                f"client, or use: raygym remotes rm --force {found.remote_id}"
+            )
+        expires_s = self._clock() + lease.keep_s
+        kept = replace(lease, token=lease.token + 1, holder=None, expires_unix_s=expires_s)
+        self._store.write_lease(found.remote_id, kept)
         print(f"released {found.remote_id}: kept for {kept.client_id} for {kept.keep_s:g} s")
 
     def _remove(self, found: Found, *, is_forced: bool) -> None:
@@ -165,13 +195,37 @@ class Remotes:
             return
         if lease.holder is None or lease.expires_unix_s <= self._clock():
             return
-        if not Holder(**lease.holder).is_dead():
+        if _is_held(lease):
             raise LeaseHeld(
                 f"{found.remote_id}: {_holder(lease)} holds it for {lease.client_id}, until "
                 f"{lease.expires_unix_s - self._clock():.0f} s from now unless renewed; end that "
                 "process, or take it away with --force",
                 remote_id=found.remote_id,
             )
+
+
+def _is_held(lease: LeaseFile) -> bool:
+    """Returns whether the holder may live; it is on this machine, whatever Ray calls it."""
+    if lease.holder is None:
+        return False
+    here = Holder.this_process()
+    return not Holder(**{**lease.holder, "node": here.node}).is_dead(here=here)
+
+
+def _registry_on_ray(cluster: str) -> Registry:
+    import ray
+
+    from raygym.service.leased import docker_store
+    from raygym.service.ray_registry import RayRegistry
+
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: that Ray cluster cannot be joined: {error}"
+        ) from error
+    return RayRegistry(docker_store, cluster=cluster)
 
 
 def _holder(lease: LeaseFile | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from raygym import remotes
 from raygym.errors import ConfigError, LeaseExpired, LeaseHeld
 from raygym.leases.file_registry import FileRegistry
-from raygym.leases.protocols import Holder, Lease, Want
+from raygym.leases.protocols import Holder, Lease, LeaseFile, Want
 from tests.support.fake_store import FakeClock, FakeStore
 
 GONE = Holder(node="elsewhere", pid=4711, pid_namespace="pid:[1]", started_ticks=1)
@@ -158,17 +158,74 @@ def test_what_nobody_holds_is_reaped_and_the_rest_stays(machine: Machine, capsys
     assert capsys.readouterr().out == "nothing to reap\n"
 
 
-def test_remotes_of_a_ray_cluster_are_not_released_behind_its_back(machine: Machine):
-    lease = machine.lease("me", holder=GONE)
+def on_ray(machine: Machine, holder: Holder) -> None:
+    """Adds the remote ``r-far`` of a Ray cluster."""
+    lease = machine.lease("me", holder=GONE).as_file()
     machine.store.create(
         "r-far",
         "gym-core",
         client_id="far",
         variant=(),
         cluster="default",
-        lease=dataclasses.replace(lease.as_file(), client_id="far"),
+        lease=dataclasses.replace(lease, client_id="far", holder=dict(vars(holder))),
     )
-    with pytest.raises(ConfigError, match="belongs to the Ray cluster 'default'"):
+
+
+def lease_of(machine: Machine, remote_id: str) -> LeaseFile:
+    (found,) = [one for one in machine.store.survey(None) if one.remote_id == remote_id]
+    assert found.lease is not None
+    return found.lease
+
+
+def test_a_live_clients_remote_is_not_released_behind_its_rays_back(machine: Machine, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    on_ray(machine, dataclasses.replace(Holder.this_process(), node="0a1b2c"))
+    with pytest.raises(ConfigError, match="name that Ray in RAY_ADDRESS"):
         machine.run("release", "r-far", "--force")
     machine.run("rm", "r-far", "--force")
-    assert machine.ids() == {lease.remote_id}
+    assert "r-far" not in machine.ids()
+
+
+def test_a_dead_clients_remote_is_released_without_ray(machine: Machine, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    here = Holder.this_process()
+    on_ray(machine, dataclasses.replace(here, node="0a1b2c", started_ticks=here.started_ticks - 1))
+    before = lease_of(machine, "r-far")
+    machine.run("release", "r-far")
+    assert capsys.readouterr().out == "released r-far: kept for far for 60 s\n"
+    kept = lease_of(machine, "r-far")
+    assert (kept.holder, kept.token) == (None, before.token + 1)
+    assert kept.expires_unix_s == machine.clock() + 60
+
+
+def test_the_registry_of_the_ray_that_is_named_hears_of_a_release(
+    machine: Machine, monkeypatch, tmp_path: Path
+):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    there = FileRegistry(tmp_path, cluster="default", clock=machine.clock)
+    want = Want(client_id="far", runtime="gym-core", holder=GONE)
+    lease = there.grant(want)
+    there.confirm(lease)
+    machine.store.create(
+        lease.remote_id,
+        "gym-core",
+        client_id="far",
+        variant=(),
+        cluster="default",
+        lease=lease.as_file(),
+    )
+    asked: list[str] = []
+
+    def ray_registry(cluster: str) -> FileRegistry:
+        asked.append(cluster)
+        return there
+
+    parser = argparse.ArgumentParser()
+    remotes.add_arguments(parser)
+    made = remotes.Remotes(
+        machine.store, machine.registry, clock=machine.clock, ray_registry=ray_registry
+    )
+    made.do(parser.parse_args(["release", lease.remote_id, "--force"]))
+    assert asked == ["default"]
+    assert there.rows()[0].holder is None
+    assert lease_of(machine, lease.remote_id).holder is None
