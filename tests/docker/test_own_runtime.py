@@ -24,6 +24,8 @@ def env(
         buildargs={"BASE": gym_core_image},
         network_mode="host",
         timeout=300,
+        rm=True,
+        forcerm=True,
     )
     monkeypatch.setenv("RAYGYM_RUNTIMES", str(EXAMPLE))
     env = raygym.make("own.Wall-v0", backend="docker")
