@@ -9,15 +9,13 @@ import base64
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from raygym.errors import MissingDependency, RaygymError
 from raygym.runtimes.cache import CACHE_VARIABLE as CACHE_VARIABLE
-from raygym.runtimes.cache import cached
+from raygym.runtimes.cache import cached, fetch, install_once, tell_installed
 
 PACKAGE = "@ruffle-rs/ruffle"
 VERSION = "0.6.0"
@@ -30,7 +28,6 @@ SCRIPTS = "'wasm-unsafe-eval' 'unsafe-eval'"
 """What a page with it must allow: it looks up the functions of its page with eval."""
 COMMAND = "python -m raygym.runtimes.flashgames.ruffle"
 
-_TIMEOUT_S = 300.0
 _ENTRY = "ruffle.js"
 
 
@@ -55,27 +52,17 @@ def ruffle_dir() -> Path:
 def install() -> Path:
     """Installs Ruffle unless it is there; returns its folder.
 
-    Several processes may do so at once: each unpacks for itself and one of them wins.
-
     Raises:
         MissingDependency: npm is absent, or could not bring the package.
         RaygymError: The package is not the one that was asked for.
     """
-    folder = _installed_at()
-    if (folder / _ENTRY).is_file():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ruffle-", dir=folder.parent) as scratch:
-        package = _download(Path(scratch))
-        check(package)
-        unpacked = Path(scratch) / "unpacked"
-        unpack(package, unpacked)
-        try:
-            unpacked.rename(folder)
-        except OSError:
-            if not (folder / _ENTRY).is_file():
-                raise
-    return folder
+    return install_once(_installed_at(), Path(_ENTRY), _fill)
+
+
+def _fill(scratch: Path, unpacked: Path) -> None:
+    package = _download(scratch)
+    check(package)
+    unpack(package, unpacked)
 
 
 def _download(folder: Path) -> Path:
@@ -86,20 +73,9 @@ def _download(folder: Path) -> Path:
             f"Debian with `apt-get install --no-install-recommends npm`, then run `{COMMAND}`"
         )
     command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--json", "--silent"]
+    said = fetch(command, source="registry", folder=folder)
     try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
-        )
-        return folder / Path(str(json.loads(done.stdout)[0]["filename"])).name
-    except subprocess.TimeoutExpired as error:
-        raise MissingDependency(
-            f"`{' '.join(command)}` did not end within {_TIMEOUT_S:g} s; is the registry reachable?"
-        ) from error
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip()[-800:]
-        raise MissingDependency(
-            f"`{' '.join(command)}` failed with exit code {error.returncode}: {said}"
-        ) from error
+        return folder / Path(str(json.loads(said)[0]["filename"])).name
     except (ValueError, LookupError, TypeError) as error:
         raise MissingDependency(f"`{' '.join(command)}` did not name the file it made") from error
 
@@ -127,12 +103,7 @@ def unpack(package: Path, folder: Path) -> None:
 
 def main() -> int:
     """Installs Ruffle and prints where; returns the exit status."""
-    try:
-        print(f"Ruffle {VERSION} is in {install()}")  # noqa: T201
-    except RaygymError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    return tell_installed(f"Ruffle {VERSION}", install)
 
 
 if __name__ == "__main__":

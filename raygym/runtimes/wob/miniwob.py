@@ -7,13 +7,11 @@ own: the package's Python code is not used, and what it requires is not wanted b
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from raygym.errors import MissingDependency, RaygymError
-from raygym.runtimes.cache import cached
+from raygym.errors import MissingDependency
+from raygym.runtimes.cache import cached, fetch, install_once, tell_installed
 
 PACKAGE = "miniwob"
 VERSION = "1.1.0"
@@ -23,7 +21,6 @@ FOLDER_VARIABLE = "RAYGYM_MINIWOB"
 """Names the folder that ``pip install --target`` was given, instead of the one in the cache."""
 COMMAND = "python -m raygym.runtimes.wob.miniwob"
 
-_TIMEOUT_S = 300.0
 _PAGES = Path("miniwob", "html")
 _ENTRY = _PAGES / "core" / "core.js"
 
@@ -51,54 +48,30 @@ def pages_dir() -> Path:
 def install() -> Path:
     """Installs the package unless it is there; returns its folder.
 
-    Several processes may do so at once: each installs for itself and one of them wins.
-
     Raises:
         MissingDependency: pip is absent, or could not bring the package.
     """
-    folder = _installed_at()
-    if (folder / _ENTRY).is_file():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{PACKAGE}-", dir=folder.parent) as scratch:
-        unpacked = Path(scratch) / "unpacked"
-        wanted = Path(scratch) / "requirements.txt"
-        wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-        _pip("install", "--target", str(unpacked), "--requirement", str(wanted))
-        try:
-            unpacked.rename(folder)
-        except OSError:
-            if not (folder / _ENTRY).is_file():
-                raise
-    return folder
+    return install_once(_installed_at(), _ENTRY, _fill)
 
 
-def _pip(*arguments: str) -> None:
+def _fill(scratch: Path, unpacked: Path) -> None:
+    wanted = scratch / "requirements.txt"
+    wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
     options = ("--no-deps", "--no-compile", "--only-binary=:all:", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", *arguments, *options]
-    try:
-        subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
-    except subprocess.TimeoutExpired as error:
-        raise MissingDependency(
-            f"`{' '.join(command)}` did not end within {_TIMEOUT_S:g} s; is the index reachable?"
-        ) from error
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip()[-800:]
-        raise MissingDependency(
-            f"`{' '.join(command)}` failed with exit code {error.returncode}: {said}\n"
-            f"Install pip, then run `{COMMAND}`; or install {PACKAGE}=={VERSION} elsewhere with "
-            f"`pip install --no-deps --target` and let {FOLDER_VARIABLE} name that folder."
-        ) from error
+    fetch(
+        [
+            *(sys.executable, "-m", "pip", "install", "--target", str(unpacked)),
+            *("--requirement", str(wanted), *options),
+        ],
+        source="index",
+        hint=f"\nInstall pip, then run `{COMMAND}`; or install {PACKAGE}=={VERSION} elsewhere with "
+        f"`pip install --no-deps --target` and let {FOLDER_VARIABLE} name that folder.",
+    )
 
 
 def main() -> int:
     """Installs the pages and prints where; returns the exit status."""
-    try:
-        print(f"{PACKAGE} {VERSION} is in {install()}")  # noqa: T201
-    except RaygymError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    return tell_installed(f"{PACKAGE} {VERSION}", install)
 
 
 if __name__ == "__main__":

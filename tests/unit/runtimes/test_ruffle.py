@@ -56,7 +56,7 @@ def npm(monkeypatch) -> list[list[str]]:
         return subprocess.CompletedProcess(command, 0, json.dumps([{"filename": "ruffle.tgz"}]), "")
 
     monkeypatch.setattr(ruffle.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(ruffle.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return commands
 
 
@@ -115,7 +115,7 @@ def test_what_npm_says_is_passed_on(cache, monkeypatch, capsys):
         raise subprocess.CalledProcessError(1, command, "", "npm error: no such registry")
 
     monkeypatch.setattr(ruffle.shutil, "which", lambda name: name)
-    monkeypatch.setattr(ruffle.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert ruffle.main() == 1
     assert "no such registry" in capsys.readouterr().err
 

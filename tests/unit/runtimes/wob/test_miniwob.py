@@ -61,13 +61,14 @@ def test_the_pages_are_installed_once_without_what_they_require(cache, pip):
 
 def test_another_process_may_have_installed_them_meanwhile(cache, pip, monkeypatch):
     folder = cache / f"miniwob-{miniwob.VERSION}"
-    original = miniwob._pip
+    original = miniwob.fetch
 
-    def slow_pip(*arguments: str) -> None:
-        original(*arguments)
+    def slow_fetch(command: list[str], **options: str) -> str:
+        said = original(command, **options)
         put_pages(folder)
+        return said
 
-    monkeypatch.setattr(miniwob, "_pip", slow_pip)
+    monkeypatch.setattr(miniwob, "fetch", slow_fetch)
     assert miniwob.install() == folder
     assert list(cache.iterdir()) == [folder]
 
