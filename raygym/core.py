@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -158,10 +158,10 @@ class Rollout:
     ``observations[t]`` is what ``actions[t]`` answered; ``rewards[t]`` came of it.
     """
 
-    observations: UInt8Array
-    """uint8[T, B, ...]."""
-    actions: npt.NDArray[np.int64]
-    """int64[T, B]."""
+    observations: npt.NDArray[Any]
+    """[T, B, ...] of the observation space's dtype: uint8 for pictures."""
+    actions: npt.NDArray[Any]
+    """int64[T, B] for Discrete; the action space's dtype[T, B, ...] for any other."""
     log_probabilities: Float32Array
     """float32[T, B], of the actions taken, under the acting policy."""
     values: Float32Array
@@ -174,14 +174,68 @@ class Rollout:
     """bool[T, B]: the episode was cut with this step."""
     mask: npt.NDArray[np.bool_]
     """bool[T, B]: False where a step must not enter a loss, because something failed."""
-    last_observation: UInt8Array
-    """uint8[B, ...]: what followed the last action, for the bootstrap value."""
+    last_observation: npt.NDArray[Any]
+    """[B, ...]: what followed the last action, for the bootstrap value."""
     final_values: Float32Array
     """float32[T, B]: value of the observation that a truncated step ended on, else 0."""
     initial_state: tuple[Float32Array, ...]
     """Recurrent state before step 0, each float32[B, ...]; empty for a feed-forward policy."""
     weights_version: int
-    """Which weights acted."""
+    """Which weights acted: the oldest of them."""
+    traces: Traces | None = None
+    """Where each step came from; None in a rollout made by hand."""
+    extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """What else the policy said of each step, by name: [T, B, ...] each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """Where each step of a Rollout came from, and how it went."""
+
+    outcomes: UInt8Array
+    """uint8[T, B]: index into ``OUTCOMES``; 0 is ``ok``."""
+    weights_versions: npt.NDArray[np.int64]
+    """int64[T, B]: which weights chose the action."""
+    lag_ms: Float32Array
+    """float32[T, B, 4]: milliseconds as in ``LAGS``; NaN where it was not measured."""
+    slots: npt.NDArray[np.int64]
+    """int64[B]: the slot of each column; unique within its source."""
+    episodes: npt.NDArray[np.int64]
+    """int64[T, B]: counts the episodes of a slot, from 0."""
+    remotes: npt.NDArray[np.int32]
+    """int32[T, B]: index into ``remote_ids``; -1 for an environment without a Remote."""
+    remote_ids: tuple[str, ...] = ()
+    """Ids of the Remotes that took part."""
+    leases: npt.NDArray[np.int32]
+    """int32[T, B]: index into ``lease_ids``; -1 where nothing was leased."""
+    lease_ids: tuple[str, ...] = ()
+    """The leases that held them: Remote id, a colon, the fencing token."""
+
+
+OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
+"""The order in which Traces count outcomes."""
+LAGS: tuple[str, ...] = (
+    "reaction_time_ms",
+    "observation_lag_ms",
+    "action_lag_ms",
+    "reward_lag_ms",
+)
+"""The order in which Traces keep lags, by their names in an info."""
+
+
+class Acted(NamedTuple):
+    """What a policy says to a batch of observations; a plain tuple of the first four will do."""
+
+    actions: npt.NDArray[Any]
+    """int64[B], or the action space's dtype[B, ...]."""
+    log_probabilities: Float32Array
+    """float32[B]."""
+    values: Float32Array
+    """float32[B]."""
+    state: tuple[Float32Array, ...]
+    """Recurrent state after it, each float32[B, ...]."""
+    extras: Mapping[str, npt.NDArray[Any]] = {}
+    """More to keep of each step, by name: [B, ...] each."""
 
 
 Event: TypeAlias = tuple[Any, ...]

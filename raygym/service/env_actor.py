@@ -10,14 +10,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium
 
 from raygym.core import Float32Array, Rollout, UInt8Array
+from raygym.service.reports import ActorReport
 from raygym.service.rollouts import join_rollouts
-from raygym.service.sampler import ActingPolicy, Sampler, SamplerConfig, SamplerReport
+from raygym.service.sampler import ActingPolicy, Sampler, SamplerConfig
 
 _SWITCH_INTERVAL_S = 0.001
 
@@ -46,19 +46,6 @@ class LearningPolicy(ActingPolicy, Protocol):
     def gradient(self, rollout: Rollout) -> GradientLike:
         """Computes a gradient; the sampler goes on acting meanwhile."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActorReport:
-    """What an actor says with each answer; small, and free of pictures."""
-
-    sampler: SamplerReport
-    has_gradient: bool
-    """Whether a gradient came with it."""
-    statistics: Mapping[str, float]
-    """Of the gradient; empty without one."""
-    pid: int
-    """Process of the actor."""
 
 
 class EnvActor:

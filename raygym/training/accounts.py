@@ -12,7 +12,7 @@ import numpy as np
 import raygym
 from raygym.catalog import EnvSpec
 from raygym.core import Outcome
-from raygym.service.env_actor import ActorReport
+from raygym.service.reports import ActorReport
 from raygym.service.sampler import EpisodeRecord
 
 RECENT_EPISODES = 100

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from raygym.core import Outcome
-from raygym.service.env_actor import ActorReport
+from raygym.service.reports import ActorReport
 from raygym.service.sampler import EpisodeRecord
 
 MODEL_EVERY_S = 1.0

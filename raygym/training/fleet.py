@@ -23,7 +23,8 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raygym.errors import ConfigError, RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
-from raygym.service.env_actor import ActorReport, EnvActor
+from raygym.service.env_actor import EnvActor
+from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.sampler import SamplerConfig
 from raygym.training.plan import Plan, make_policy
 
@@ -41,14 +42,6 @@ _NICENESS = 5
 
 class LearnerLost(RaygymError):
     """The actor that keeps the weights ended; the newest checkpoint is all that is left."""
-
-
-@dataclass(frozen=True)
-class ActorLost:
-    """An EnvActor ended by itself and was replaced."""
-
-    slot: int
-    error: str
 
 
 @dataclass

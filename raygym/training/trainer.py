@@ -16,12 +16,12 @@ from raygym.core import Outcome
 from raygym.errors import ConfigError, RaygymError
 from raygym.policies import checkpoint as checkpoints
 from raygym.policies.checkpoint import Checkpoint
-from raygym.service.env_actor import ActorReport
+from raygym.service.reports import ActorLost, ActorReport
 from raygym.training.accounts import Accounts
 from raygym.training.board import Board
 from raygym.training.config import TrainConfig
 from raygym.training.files import write_json
-from raygym.training.fleet import ActorLost, Fleet, ray_running
+from raygym.training.fleet import Fleet, ray_running
 from raygym.training.plan import Plan, make_plan
 from raygym.training.table import Display
 from raygym.training.viewers import Viewers

@@ -1,0 +1,1 @@
+"""RLlib on rollouts of the service."""
