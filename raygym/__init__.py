@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raygym.environments import make, make_vec
     from raygym.remote_env.rpc.remote import RemoteEnv, RemoteVectorEnv
     from raygym.runtimes.serve import serve_env
+    from raygym.service.rollout_service import RolloutService
 
 __version__ = VERSION
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "RemoteEnv",
     "RemoteVectorEnv",
+    "RolloutService",
     "TlsFiles",
     "VncOptions",
     "make",
@@ -43,6 +45,7 @@ _HOMES = {
     "RemoteEnv": "raygym.remote_env.rpc.remote",
     "RemoteVectorEnv": "raygym.remote_env.rpc.remote",
     "serve_env": "raygym.runtimes.serve",
+    "RolloutService": "raygym.service.rollout_service",
     "make": "raygym.environments",
     "make_vec": "raygym.environments",
 }

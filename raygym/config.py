@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,12 +46,15 @@ class VncOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationConfig:
-    """How a screen becomes an observation; the environment's region is cropped first."""
+    """How a screen becomes an observation: cropped, then grey, then scaled."""
 
+    crop: tuple[int, int, int, int] | None = None
+    """x, y, width and height of the part that is seen, within the environment's own picture (of
+    a game on a screen: within its region); None for all of it."""
     height_px: int | None = None
-    """Scaled height; None keeps the region's."""
+    """Scaled height; None keeps that of the part that is seen."""
     width_px: int | None = None
-    """Scaled width; None keeps the region's."""
+    """Scaled width; None keeps that of the part that is seen."""
     is_grey: bool = False
     """One channel of luma instead of three of RGB."""
 
@@ -64,6 +68,20 @@ class ObservationConfig:
             value = getattr(self, name)
             if value is not None:
                 check_range("ObservationConfig", name, value, 1, 4096)
+        if self.crop is not None:
+            self._check_crop(self.crop)
+
+    def _check_crop(self, crop: tuple[int, int, int, int]) -> None:
+        try:
+            x, y, width, height = (operator.index(number) for number in crop)
+        except (TypeError, ValueError):
+            x = y = width = height = -1
+        if not (min(x, y) >= 0 and min(width, height) >= 1 and max(crop) <= 8192):
+            raise ConfigError(
+                "ObservationConfig.crop: expected (x, y, width, height) in whole px, from (0, 0) "
+                f"and at least (1, 1), at most 8192; got {crop!r}"
+            )
+        object.__setattr__(self, "crop", (x, y, width, height))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,6 +271,13 @@ class Backend(Protocol):
         """Returns whether a Remote is still the one that this backend gave, and this process's."""
         ...
 
+    def lease_id(self, remote_id: str) -> str:
+        """Returns the lease by which this process has a Remote: its id, a colon, the token.
+
+        An empty string where nothing is leased.
+        """
+        ...
+
     def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         """Counts an episode; returns whether the Remote is worn, and to be removed.
 

@@ -7,32 +7,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import cv2
 import gymnasium
 import numpy as np
-import torch
 import tyro
-from torch import nn
 
 import raygym
-from raygym.catalog import EnvSpec, load_catalog
+from raygym.catalog import EnvSpec
 from raygym.config import check_range
 from raygym.core import Outcome, UInt8Array
 from raygym.errors import ConfigError, RaygymError, RemoteError
 from raygym.policies import checkpoint as checkpoints
-from raygym.policies.a3c import A3CPolicy
 from raygym.policies.baselines import HoldPolicy, RandomPolicy, ScriptedPolicy
 from raygym.policies.checkpoint import Checkpoint
+from raygym.training.factories import EnvSettings, make_env
 from raygym.training.files import write_json
-from raygym.training.plan import (
-    EnvSettings,
-    default_view,
-    lockstep_frames,
-    make_env,
-    needs_realtime,
-)
+from raygym.training.plan import find_spec, lockstep_frames, needs_realtime
+from raygym.training.players import Player, TrainedPlayer
+from raygym.training.presets import preset_of
+from raygym.training.video import Video
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -90,87 +84,6 @@ class EvaluateConfig:
             raise ConfigError(f"--policy {self.policy} needs --env; `raygym envs` lists them")
 
 
-class Player(Protocol):
-    """Plays an environment."""
-
-    def reset(self, seed: int | None) -> None:
-        """Prepares for an episode."""
-        ...
-
-    def act(self, observation: UInt8Array, info: Mapping[str, Any]) -> int:
-        """Chooses a Discrete action for what the environment returned last."""
-        ...
-
-
-class TrainedPlayer:
-    """The agent of a checkpoint.
-
-    Args:
-        checkpoint: Its weights.
-        seed: Seeds the actions drawn.
-        is_greedy: Take the likeliest action instead of drawing one.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, *, seed: int, is_greedy: bool) -> None:
-        self._policy = A3CPolicy(
-            checkpoint.network, checkpoint.learner, np.random.default_rng(seed)
-        )
-        with torch.no_grad():
-            vector = nn.utils.parameters_to_vector(checkpoint.actor_critic().parameters())
-        self._policy.set_weights(vector.numpy(), version=0)
-        self._is_greedy = is_greedy
-        self._state = self._policy.initial_state(1)
-
-    def reset(self, seed: int | None) -> None:  # noqa: ARG002  as Player has it
-        """Forgets the episode before; actions go on being drawn from the one stream."""
-        self._state = self._policy.initial_state(1)
-
-    def act(
-        self,
-        observation: UInt8Array,
-        info: Mapping[str, Any],  # noqa: ARG002  as Player has it
-    ) -> int:
-        """Chooses an action; reads no info."""
-        actions, _, _, self._state = self._policy.act(
-            observation[None], self._state, is_greedy=self._is_greedy
-        )
-        return int(actions[0])
-
-
-class Video:
-    """Writes pictures to an MP4 file; without a path it does nothing.
-
-    Args:
-        path: The file, or None.
-        fps: Pictures a second.
-    """
-
-    def __init__(self, path: Path | None, fps: float) -> None:
-        self._path = path
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-
-    def add(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
-        """Adds what the environment shows now: uint8[H, W, 3], RGB."""
-        if self._path is None:
-            return
-        picture = np.asarray(env.render())
-        if self._writer is None:
-            height, width = picture.shape[:2]
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = cv2.VideoWriter(
-                str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height)
-            )
-            if not self._writer.isOpened():
-                raise ConfigError(f"--video {self._path}: no MP4 file can be written there")
-        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Completes the file."""
-        if self._writer is not None:
-            self._writer.release()
-
-
 @dataclass(frozen=True)
 class Match:
     """Who plays what."""
@@ -193,9 +106,12 @@ def make_match(config: EvaluateConfig) -> Match:
         raise ConfigError(
             f"{config.checkpoint} was trained on {held.env}, not on {config.env}; drop --env"
         )
-    spec = load_catalog().env(held.env if held else str(config.env))
+    spec, _ = find_spec(held.env if held else str(config.env))
     frame_skip = _frames(config, spec, held)
-    observation, fps = default_view(spec, is_lockstep=frame_skip is not None)
+    preset = preset_of(
+        spec, is_lockstep=frame_skip is not None, memory="lstm", sees_vectors=False
+    )
+    observation, fps = preset.observation, preset.fps
     if held is not None:
         observation, fps = held.observation, held.fps
     player: Player

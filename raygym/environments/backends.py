@@ -18,9 +18,9 @@ from raygym.remote_env.static_backend import StaticBackend
 
 log = logging.getLogger(__name__)
 
-BackendName = Literal["auto", "docker", "process", "fake", "static"]
+BackendName = Literal["auto", "docker", "process", "fake", "static", "local"]
 """Where Remotes come from: ``auto`` is ``docker`` where an engine and the image are there, else
-``process``."""
+``process``; with ``local`` there are none."""
 
 VARIABLE = "RAYGYM_BACKEND"
 """Names the backend where nobody else does; without it ``auto``."""
@@ -94,7 +94,9 @@ def resolve_backend(
         raise ConfigError(
             f"backend={name!r}: "
             + (
-                "starts remotes itself; drop the addresses in remotes="
+                "has no remotes; drop the addresses in remotes="
+                if name == "local"
+                else "starts remotes itself; drop the addresses in remotes="
                 if has_addresses
                 else "needs addresses, as in remotes='vnc://127.0.0.1:5900+15900'"
             )
@@ -124,6 +126,10 @@ def make_backend(
         MissingDependency: No engine answers, or the image is absent; for ``docker`` only.
     """
     choice = resolve_backend(name, needs.runtime, has_addresses=bool(remotes))
+    if choice.name == "local":
+        raise ConfigError(
+            f"backend='local': {needs.env_id} needs a remote here; take auto, docker or process"
+        )
     log.info("backend.chosen runtime=%s backend=%s", needs.runtime, choice)
     resolved = choice.name
     if resolved == "docker":

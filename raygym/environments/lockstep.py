@@ -13,11 +13,12 @@ from raygym.environments.backends import choose_backend
 from raygym.environments.settings import Settings
 from raygym.errors import ConfigError
 from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
+from raygym.remote_env.lockstep_batch import LockstepBatch
 from raygym.remote_env.lockstep_env import LockstepConfig, LockstepEnv
 from raygym.remote_env.lockstep_remote import Connect, LockstepRemote
 from raygym.remote_env.observations import ObservationMaker
 from raygym.remote_env.rpc.connect import Access, open_session
-from raygym.remote_env.rpc.open import picture_message
+from raygym.remote_env.rpc.pictures import picture_message
 from raygym.remote_env.rpc.session import LockstepSession, MakeOptions
 
 
@@ -50,29 +51,53 @@ def lockstep_env(
         ConfigError: A setting makes no sense.
         RemoteError: The Remote was needed at once, and did not get ready.
     """
-    observation = settings.observation
-    env_id = settings.env_id.removeprefix(GYM_CORE_PREFIX)
-    remote = LockstepRemote(
+    remote, config = _remote(settings, backend, client_id), _config(settings, 1)
+    return LockstepEnv(remote, config, spaces=_known_spaces(settings), close_also=close_also)
+
+
+def lockstep_batch(
+    settings: Settings, backend: Backend, client_id: str, count: int
+) -> LockstepBatch:
+    """Returns many of Gymnasium's environments on one Remote, which starts now.
+
+    Args:
+        settings: What was asked for.
+        backend: Where the Remote comes from.
+        client_id: On whose behalf.
+        count: How many.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+        RemoteError: The Remote did not get ready.
+    """
+    return LockstepBatch(_remote(settings, backend, client_id), _config(settings, count))
+
+
+def _remote(settings: Settings, backend: Backend, client_id: str) -> LockstepRemote:
+    return LockstepRemote(
         backend,
         settings.runtime,
         client_id=client_id,
         connect=_connect(settings),
         start_timeout_s=settings.start_timeout_s,
     )
-    config = LockstepConfig(
+
+
+def _config(settings: Settings, count: int) -> LockstepConfig:
+    return LockstepConfig(
         name=settings.env_id,
         options=MakeOptions(
-            env_id=env_id,
+            env_id=settings.env_id.removeprefix(GYM_CORE_PREFIX),
+            count=count,
             render_mode=settings.render_mode,
             env_kwargs=settings.env_kwargs or {},
-            picture=picture_message(observation),
+            picture=picture_message(settings.observation),
             frame_skip=settings.frame_skip or 1,
         ),
         fps=None if settings.is_gym_core else settings.spec.fps,
         step_timeout_s=settings.step_timeout_s,
         start_timeout_s=settings.start_timeout_s,
     )
-    return LockstepEnv(remote, config, spaces=_known_spaces(settings), close_also=close_also)
 
 
 def _known_spaces(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from raygym import gym_ids
 from raygym.catalog import EnvSpec, load_catalog
 from raygym.config import DockerConfig, ObservationConfig, TlsFiles, VncOptions, check_range
 from raygym.core import Backend, Remote
-from raygym.environments.backends import BackendName, RemoteNeeds
+from raygym.environments.backends import VARIABLE, BackendName, RemoteNeeds
+from raygym.environments.local import LocalConfig
 from raygym.errors import ConfigError
 from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
 from raygym.remote_env.address import RemoteCount, parse_remotes
@@ -21,11 +24,9 @@ Mode = Literal["lockstep", "realtime"]
 """Who owns time: the agent, or the environment."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The arguments of ``make`` and ``make_vec``, as they were given."""
+class MakeArguments(TypedDict, total=False):
+    """The keywords of ``make``, which says what each means."""
 
-    env_id: str
     remotes: int | str | None
     client_id: str | None
     backend: BackendName | Backend | None
@@ -44,6 +45,30 @@ class Settings:
     step_timeout_s: float
     render_mode: str | None
 
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of ``make``, as they were given."""
+
+    env_id: str
+    remotes: int | str | None = None
+    client_id: str | None = None
+    backend: BackendName | Backend | None = None
+    docker: DockerConfig | None = None
+    mode: Mode | None = None
+    actions: Literal["discrete", "events"] = "discrete"
+    observation: ObservationConfig | None = None
+    fps: float | None = None
+    frame_skip: int | None = None
+    vnc_kwargs: VncOptions | Mapping[str, Any] | None = None
+    env_kwargs: Mapping[str, Any] | None = None
+    tls: TlsFiles | None = None
+    is_insecure: bool = False
+    start_timeout_s: float = 60.0
+    silence_timeout_s: float = 10.0
+    step_timeout_s: float = 70.0
+    render_mode: str | None = None
+
     def __post_init__(self) -> None:
         if self.mode not in (None, "lockstep", "realtime"):
             raise ConfigError(f"mode: expected lockstep or realtime, got {self.mode!r}")
@@ -57,6 +82,8 @@ class Settings:
     @cached_property
     def parsed(self) -> RemoteCount | list[Remote]:
         """What ``remotes`` says."""
+        if self.is_local and self.remotes is None:
+            return RemoteCount(1)
         return parse_remotes(self.remotes)
 
     @property
@@ -80,6 +107,49 @@ class Settings:
         return self.env_id.startswith(GYM_CORE_PREFIX)
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether it is an id of Gymnasium's that no catalog of ours has."""
+        if self.is_gym_core or self.env_id in load_catalog().envs:
+            return False
+        try:
+            gym_ids.find(self.env_id)
+        except ConfigError:
+            # That of the catalog names what there is; only Atari's says what to install.
+            if self.env_id.startswith("ALE/"):
+                raise
+            return False
+        return True
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether it is made in this process, or one of ours, without any Remote.
+
+        Raises:
+            ConfigError: It cannot be, or something else that was asked for needs a Remote.
+        """
+        named = self.backend if isinstance(self.backend, str) else None
+        is_local = named == "local" or (
+            self.is_gym_core
+            and self.backend is None
+            and not isinstance(self.remotes, str)
+            and os.environ.get(VARIABLE) == "local"
+        )
+        if not is_local and not self.is_plain:
+            return False
+        if not self.is_plain and not self.is_gym_core:
+            raise ConfigError(
+                f"backend='local': {self.env_id} needs a remote; only Gymnasium's own environments "
+                "run without, as gym-core.CartPole-v1 or CartPole-v1"
+            )
+        if not is_local and self.backend not in (None, "auto"):
+            raise ConfigError(
+                f"backend={self.backend!r}: {self.env_id} runs without a remote; to have one play "
+                f"it, ask for {GYM_CORE_PREFIX}{self.env_id}"
+            )
+        self._check_local()
+        return True
+
+    @cached_property
     def spec(self) -> EnvSpec:
         """The environment; one of gym-core is made for it once in this process."""
         return load_catalog().env(self.env_id)
@@ -88,6 +158,17 @@ class Settings:
     def runtime(self) -> str:
         """Name of the environment's Runtime."""
         return "gym-core" if self.is_gym_core else self.spec.runtime
+
+    @property
+    def local_config(self) -> LocalConfig:
+        """What is played without a Remote."""
+        return LocalConfig(
+            env_id=self.env_id,
+            env_kwargs=dict(self.env_kwargs or {}),
+            observation=self.observation,
+            frame_skip=self.frame_skip or 1,
+            render_mode=self.render_mode,
+        )
 
     def needs(self, mode: Mode) -> RemoteNeeds:
         """Returns what Remotes are wanted for."""
@@ -149,6 +230,17 @@ class Settings:
             silence_timeout_s=self.silence_timeout_s,
         )
 
+    def _check_local(self) -> None:
+        if self.mode == "realtime":
+            raise ConfigError(f"mode: {self.env_id} has no screen here; it runs in lock-step")
+        if isinstance(self.remotes, str) and not self.remotes.strip().isdigit():
+            raise ConfigError(
+                f"remotes: {self.env_id} is made here and has no remote; drop the addresses"
+            )
+        for field, default in {**_ONLY_REALTIME, **_ONLY_REMOTE}.items():
+            if getattr(self, field) != default:
+                raise ConfigError(f"{field}: {self.env_id} is made here and has no remote")
+
     def _mode_of_addresses(self) -> str | None:
         if not self.addresses:
             return None
@@ -165,3 +257,4 @@ _ONLY_LOCKSTEP: Mapping[str, Any] = {
     "tls": None,
     "is_insecure": False,
 }
+_ONLY_REMOTE: Mapping[str, Any] = {"tls": None, "is_insecure": False, "docker": None}

@@ -83,6 +83,11 @@ class Holding:
         """Returns whether the lease of a Remote is held, as far as is known."""
         return self._get(remote_id) is not None
 
+    def lease_id(self, remote_id: str) -> str:
+        """Returns a Remote's id, a colon and the token of its lease; empty where none is held."""
+        held = self._get(remote_id)
+        return "" if held is None else f"{remote_id}:{held.lease.token}"
+
     def holds(self, client_id: str, runtime: str) -> str | None:
         """Returns which Remote is held for a Client and Runtime, if any."""
         with self._lock:

@@ -149,6 +149,10 @@ class LeasedBackend:
         """Returns whether this process still has the lease of a Remote."""
         return self._holding.is_held(remote_id)
 
+    def lease_id(self, remote_id: str) -> str:
+        """Returns the lease of a Remote: its id, a colon, the fencing token; empty: none."""
+        return self._holding.lease_id(remote_id)
+
     def rebind(self, remote_id: str, env_id: str) -> None:
         """Notes that a Remote hosts another environment of its Runtime from now on.
 

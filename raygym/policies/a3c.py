@@ -19,7 +19,7 @@ from torch.nn import functional
 from raygym.config import check_range
 from raygym.core import Float32Array, Rollout, UInt8Array
 from raygym.errors import ConfigError
-from raygym.policies.networks import ActorCritic, NetworkConfig
+from raygym.policies.networks import Network, NetworkConfig, make_network
 from raygym.policies.returns import fold_cuts, generalised_advantages, n_step_returns
 
 ADAM_BETAS = (0.9, 0.999)
@@ -130,14 +130,13 @@ class A3CPolicy:
         self.config = config
         self.weights_version = 0
         self.random = random
-        self._acting = ActorCritic(network)
+        self._acting = make_network(network)
         self._acting.requires_grad_(False)
-        self._learning = ActorCritic(network)
+        self._learning = make_network(network)
 
     def initial_state(self, batch: int) -> tuple[Float32Array, ...]:
-        """Returns the state at the start of an episode: (h, c), each float32[batch, lstm]."""
-        hidden, cell = self._acting.initial_state(batch)
-        return hidden.numpy(), cell.numpy()
+        """Returns the state an episode starts with: (h, c), each float32[batch, lstm]; or ()."""
+        return tuple(part.numpy() for part in self._acting.initial_state(batch))
 
     def act(
         self,
@@ -216,7 +215,7 @@ class A3CPolicy:
             },
         )
 
-    def _loss(self, network: ActorCritic, rollout: Rollout) -> Loss:
+    def _loss(self, network: Network, rollout: Rollout) -> Loss:
         observations = torch.from_numpy(
             np.concatenate([rollout.observations, rollout.last_observation[None]])
         )
@@ -226,8 +225,8 @@ class A3CPolicy:
         # The extra last step gives the bootstrap value; the state before step 0 is right as is.
         is_first = torch.zeros(observations.shape[:2], dtype=torch.bool)
         is_first[1:] = terminated | truncated | ~mask
-        hidden, cell = (torch.from_numpy(s) for s in rollout.initial_state)
-        logits, values, _ = network(observations, (hidden, cell), is_first)
+        state = tuple(torch.from_numpy(s) for s in rollout.initial_state)
+        logits, values, _ = network(observations, state, is_first)
         acting_values = torch.from_numpy(rollout.values)
         rewards, discounts = fold_cuts(
             torch.from_numpy(rollout.rewards),
@@ -256,10 +255,10 @@ class A3CPolicy:
         self, observations: UInt8Array, state: tuple[Float32Array, ...]
     ) -> tuple[Tensor, Tensor, tuple[Float32Array, ...]]:
         pictures = torch.from_numpy(np.ascontiguousarray(observations)[None])
-        hidden, cell = (torch.from_numpy(s) for s in state)
+        held = tuple(torch.from_numpy(s) for s in state)
         is_first = torch.zeros(pictures.shape[:2], dtype=torch.bool)
-        logits, values, following = self._acting(pictures, (hidden, cell), is_first)
-        return logits[0], values[0], (following[0].numpy(), following[1].numpy())
+        logits, values, following = self._acting(pictures, held, is_first)
+        return logits[0], values[0], tuple(part.numpy() for part in following)
 
 
 class SharedParameters:
@@ -274,7 +273,7 @@ class SharedParameters:
     def __init__(self, network: NetworkConfig, config: A3CConfig, *, seed: int) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self._network = ActorCritic(network)
+        self._network = make_network(network)
         self._network.requires_grad_(False)
         self._learning_rate = config.learning_rate
         self._weights = nn.utils.parameters_to_vector(self._network.parameters()).clone()

@@ -19,9 +19,14 @@ import torch
 from raygym.config import ObservationConfig
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
-from raygym.policies.networks import ActorCritic, NetworkConfig
+from raygym.policies.batched import BatchedConfig
+from raygym.policies.networks import Network, NetworkConfig, make_network
 
 FORMAT = 1
+_LEARNERS: Mapping[str, type[A3CConfig] | type[BatchedConfig]] = {
+    "a3c": A3CConfig,
+    "batched": BatchedConfig,
+}
 _NAME = re.compile(r"^checkpoint-(\d+)\.pt$")
 
 
@@ -31,18 +36,18 @@ class Checkpoint:
 
     env: str
     """EnvId."""
-    observation: ObservationConfig
-    """How the screen becomes an observation."""
+    observation: ObservationConfig | None
+    """How the screen becomes an observation; None for the environment's own vectors."""
     fps: float | None
     """Agent steps a second in real time; None for the environment's own."""
     frame_skip: int | None = None
     """Frames of one step in lock-step; None for real time."""
     network: NetworkConfig
     """Size of the network."""
-    learner: A3CConfig
-    """Constants of A3C."""
+    learner: A3CConfig | BatchedConfig
+    """Constants of A3C, or of the batched learner."""
     parameters: Mapping[str, Any]
-    """As ``SharedParameters.state`` returns it."""
+    """As ``SharedParameters.state`` or ``BatchedLearner.state`` returns it."""
     env_steps: int
     """Steps taken so far, over all slots and runs."""
     episodes: int
@@ -51,10 +56,12 @@ class Checkpoint:
     """The run's seed."""
     random_states: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """State of numpy's PCG64 of each slot."""
+    frame_stack: int = 1
+    """Frames side by side in one observation."""
 
-    def actor_critic(self) -> ActorCritic:
+    def actor_critic(self) -> Network:
         """Builds the network with the weights of this checkpoint."""
-        network = ActorCritic(self.network)
+        network = make_network(self.network)
         network.load_state_dict(dict(self.parameters["network"]))
         return network
 
@@ -76,16 +83,18 @@ def save(checkpoint: Checkpoint, directory: Path, *, keep: int = 3) -> Path:
     content = {
         "format": FORMAT,
         "env": checkpoint.env,
-        "observation": asdict(checkpoint.observation),
+        "observation": None if checkpoint.observation is None else asdict(checkpoint.observation),
         "fps": checkpoint.fps,
         "frame_skip": checkpoint.frame_skip,
         "network": asdict(checkpoint.network),
+        "algorithm": "a3c" if isinstance(checkpoint.learner, A3CConfig) else "batched",
         "learner": asdict(checkpoint.learner),
         "parameters": dict(checkpoint.parameters),
         "env_steps": checkpoint.env_steps,
         "episodes": checkpoint.episodes,
         "seed": checkpoint.seed,
         "random_states": {slot: dict(s) for slot, s in checkpoint.random_states.items()},
+        "frame_stack": checkpoint.frame_stack,
     }
     try:
         with partial.open("wb") as file:
@@ -121,18 +130,20 @@ def load(path: Path) -> Checkpoint:
             )
         network = held["network"]
         network["observation_shape"] = tuple(network["observation_shape"])
+        seen = held["observation"]
         return Checkpoint(
             env=held["env"],
-            observation=ObservationConfig(**held["observation"]),
+            observation=None if seen is None else ObservationConfig(**seen),
             fps=held["fps"],
             frame_skip=held.get("frame_skip"),
             network=NetworkConfig(**network),
-            learner=A3CConfig(**held["learner"]),
+            learner=_LEARNERS[held.get("algorithm", "a3c")](**held["learner"]),
             parameters=held["parameters"],
             env_steps=held["env_steps"],
             episodes=held["episodes"],
             seed=held["seed"],
             random_states=held["random_states"],
+            frame_stack=held.get("frame_stack", 1),
         )
     # torch.load raises RuntimeError for a damaged archive, UnpicklingError for another file.
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:

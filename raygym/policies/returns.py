@@ -15,6 +15,8 @@ any other                      the rewards of the steps after it
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -98,3 +100,54 @@ def generalised_advantages(
     next_values = torch.cat([values[1:], bootstrap_value.unsqueeze(0)])
     errors = rewards + discounts * next_values - values
     return n_step_returns(errors, gae_lambda * discounts, torch.zeros_like(bootstrap_value))
+
+
+class VTrace(NamedTuple):
+    """What V-trace says of a rollout."""
+
+    targets: Tensor
+    """float32[T, B]: what the values aim at, v in the paper."""
+    advantages: Tensor
+    """float32[T, B]: what the policy's gradient is weighted with; 0 where the ratio is 0."""
+
+
+def vtrace(
+    rewards: Tensor,
+    discounts: Tensor,
+    values: Tensor,
+    bootstrap_value: Tensor,
+    ratios: Tensor,
+    *,
+    gae_lambda: float = 1.0,
+    rho_clip: float = 1.0,
+    c_clip: float = 1.0,
+    advantage_rho_clip: float = 1.0,
+) -> VTrace:
+    """Corrects for actions that other weights chose: Espeholt et al., "IMPALA", 2018, section 4.
+
+    With lambda (their remark 2), where ratios of 1 give ``generalised_advantages`` and, as
+    targets, these and the values. What stands between two steps is
+    ``c = gae_lambda * min(c_clip, ratio)``; with lambda 1 it is the paper's.
+
+    Args:
+        rewards: float32[T, B], as ``fold_cuts`` gives them.
+        discounts: float32[T, B], as ``fold_cuts`` gives them.
+        values: float32[T, B], under the weights that learn.
+        bootstrap_value: float32[B], value of the observation after step T - 1.
+        ratios: float32[T, B], probability of each action under the weights that learn over that
+            under those that chose it; 0 where the mask is False, so that such steps give nothing.
+        gae_lambda: 0.0 trusts the values, 1.0 the rewards.
+        rho_clip: Largest ratio that a temporal difference is weighted with.
+        c_clip: Largest ratio that what follows is weighted with.
+        advantage_rho_clip: Largest ratio that an advantage is weighted with.
+    """
+    next_values = torch.cat([values[1:], bootstrap_value.unsqueeze(0)])
+    errors = ratios.clamp(max=rho_clip) * (rewards + discounts * next_values - values)
+    traces = discounts * gae_lambda * ratios.clamp(max=c_clip)
+    corrections = n_step_returns(errors, traces, torch.zeros_like(bootstrap_value))
+    following = torch.cat([corrections[1:], torch.zeros_like(bootstrap_value).unsqueeze(0)])
+    ahead = rewards + discounts * (next_values + gae_lambda * following) - values
+    return VTrace(
+        targets=values + corrections,
+        advantages=ratios.clamp(max=advantage_rho_clip) * ahead,
+    )

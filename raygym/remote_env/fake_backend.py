@@ -105,6 +105,11 @@ class FakeBackend:
         with self._lock:
             return remote_id in self._hosted
 
+    def lease_id(self, remote_id: str) -> str:
+        """Returns an empty string: nothing is leased here."""
+        del remote_id
+        return ""
+
     def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         """Returns False: nothing here wears out."""
         del remote_id, steps, seconds

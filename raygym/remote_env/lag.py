@@ -98,3 +98,14 @@ class LagMeter:
             reward_ms=reward_ms,
             thinking_ms=self._thinking_ms,
         )
+
+
+def lag_info(lag: Lag, skew_s: float | None) -> dict[str, float | None]:
+    """Returns lags and the skew of clocks as an info names them, in milliseconds."""
+    return {
+        "reaction_time_ms": lag.reaction_ms,
+        "observation_lag_ms": lag.observation_ms,
+        "action_lag_ms": lag.action_ms,
+        "reward_lag_ms": lag.reward_ms,
+        "clock_skew_ms": None if skew_s is None else skew_s * 1000,
+    }

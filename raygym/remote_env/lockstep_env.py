@@ -60,7 +60,8 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
     new Remote where the old one was lost.
 
     ``info`` of each step is the environment's own, and ``outcome``, ``episode_score``,
-    ``episode_steps``, ``remote_id`` and, where it is known, ``seed``.
+    ``episode_steps``, ``remote_id``, ``lease_id`` where one is held, and, where it is known,
+    ``seed``.
 
     Args:
         remote: What is behind it; closed with the environment.
@@ -121,6 +122,11 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         """Id of the Remote behind it now, if there is one."""
         remote = self._remote.remote
         return None if remote is None else remote.id
+
+    def abandon(self) -> None:
+        """Closes it, and ends its Remote instead of giving it back."""
+        self._remote.note_loss()
+        self.close()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -207,6 +213,8 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
             episode_steps=self._steps,
             remote_id=self.remote_id,
         )
+        if self._remote.lease_id:
+            info["lease_id"] = self._remote.lease_id
         if self._seed is not None:
             info["seed"] = self._seed
         return info

@@ -65,6 +65,11 @@ class LockstepRemote:
         """The Remote of now, if there is one."""
         return self._remote
 
+    @property
+    def lease_id(self) -> str:
+        """The lease that holds the Remote of now; empty where nothing is leased."""
+        return "" if self.tenancy is None else self.tenancy.lease_id
+
     def open(self, *, timeout_s: float) -> LockstepSession:
         """Starts a Remote and connects to it; one that was there before counts as lost.
 

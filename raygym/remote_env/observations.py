@@ -9,6 +9,7 @@ import numpy as np
 from raygym.catalog import Region
 from raygym.config import ObservationConfig
 from raygym.core import UInt8Array
+from raygym.errors import ConfigError
 
 # At these sizes OpenCV's threads double the CPU time and save none of the wall time.
 cv2.setNumThreads(1)
@@ -19,15 +20,25 @@ class ObservationMaker:
 
     Args:
         region: The part of the screen that is observed.
-        config: Scale and colours.
+        config: Crop, scale and colours.
+
+    Raises:
+        ConfigError: The crop goes beyond the region.
     """
 
     def __init__(self, region: Region, config: ObservationConfig) -> None:
         self.region = region
-        height = config.height_px or region.height
-        width = config.width_px or region.width
+        x, y, seen_width, seen_height = config.crop or (0, 0, region.width, region.height)
+        if x + seen_width > region.width or y + seen_height > region.height:
+            raise ConfigError(
+                f"ObservationConfig.crop: {config.crop} goes beyond the picture, which is "
+                f"{region.width} wide and {region.height} high"
+            )
+        self._seen = slice(y, y + seen_height), slice(x, x + seen_width)
+        height = config.height_px or seen_height
+        width = config.width_px or seen_width
         self._size = (width, height)
-        self._is_scaled = self._size != (region.width, region.height)
+        self._is_scaled = self._size != (seen_width, seen_height)
         self._is_grey = config.is_grey
         shape = (height, width, 1 if config.is_grey else 3)
         self.space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
@@ -44,7 +55,7 @@ class ObservationMaker:
             A new array as ``space`` says; grey is luma (ITU-R 601).
         """
         has_padding = pixels.shape[2] == 4
-        image = pixels
+        image = pixels[self._seen]
         if self._is_grey:
             code = cv2.COLOR_RGBA2GRAY if has_padding else cv2.COLOR_RGB2GRAY
             image = np.asarray(cv2.cvtColor(image, code), np.uint8)

@@ -121,6 +121,11 @@ class ProcessBackend:
         with self._lock:
             return remote_id in self._running
 
+    def lease_id(self, remote_id: str) -> str:
+        """Returns an empty string: nothing is leased here."""
+        del remote_id
+        return ""
+
     def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         """Returns False: nothing here wears out."""
         del remote_id, steps, seconds

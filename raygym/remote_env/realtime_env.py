@@ -26,8 +26,8 @@ class RealtimeEnv(gymnasium.Env[UInt8Array, Any]):
 
     ``info`` of each step: ``outcome``, ``reaction_time_ms``, ``observation_lag_ms``,
     ``action_lag_ms``, ``reward_lag_ms``, ``clock_skew_ms`` (floats, or None where not
-    measured), ``episode_id``, ``episode_score``, ``episode_steps``, ``remote_id``,
-    ``seed``, ``stats``, and where they apply ``reason``, ``text``, ``game_state``.
+    measured), ``episode_id``, ``episode_score``, ``episode_steps``, ``remote_id``, ``seed``,
+    ``stats``, and where they apply ``lease_id``, ``reason``, ``text``, ``game_state``.
 
     Args:
         slot: What is behind it; it is closed with the environment.
@@ -136,6 +136,11 @@ class RealtimeEnv(gymnasium.Env[UInt8Array, Any]):
     def render(self) -> UInt8Array | None:  # type: ignore[override]
         """Returns the region at full size, uint8[height, width, 3]; None without a mode."""
         return self._slot.picture() if self.render_mode == "rgb_array" else None
+
+    def abandon(self) -> None:
+        """Closes it, and ends its Remote instead of giving it back."""
+        self._slot.abandon()
+        self.close()
 
     def close(self) -> None:
         """Ends the Remote and all that belongs to it. May be called twice."""

@@ -11,7 +11,7 @@ import gymnasium
 
 from raygym.catalog import EnvSpec
 from raygym.config import VncOptions
-from raygym.core import Backend, Lag, Remote, Timestep, UInt8Array
+from raygym.core import Backend, Remote, Timestep, UInt8Array
 from raygym.errors import (
     ProtocolError,
     RemoteError,
@@ -29,7 +29,7 @@ from raygym.remote_env.controls import (
     StrokeControls,
 )
 from raygym.remote_env.episode import Episode
-from raygym.remote_env.lag import LagMeter
+from raygym.remote_env.lag import LagMeter, lag_info
 from raygym.remote_env.observations import ObservationMaker
 from raygym.remote_env.readiness import Ready, make_ready
 from raygym.remote_env.slot_config import SlotConfig
@@ -235,6 +235,11 @@ class Slot:
         is_whole = connection is not None and connection.lost_reason() is None
         self._drop_remote(is_lost=False, is_whole=is_whole and not self._episode.lost)
 
+    def abandon(self) -> None:
+        """Closes it, and ends its Remote instead of giving it back."""
+        self.stop()
+        self._drop_remote(is_lost=self._remote is not None and not self._episode.lost)
+
     def _try_reset(self, seed: int | None) -> Timestep:
         timeout_s = self.config.start_timeout_s
         if self._connection is not None and self._connection.lost_reason() is not None:
@@ -328,7 +333,7 @@ class Slot:
         info: dict[str, Any] = dict(batch.info) if batch is not None else {}
         if batch is not None and batch.texts:
             info["text"] = list(batch.texts)
-        info.update(_lag_info(lag, skew_s))
+        info.update(lag_info(lag, skew_s))
         info.update(
             outcome=outcome.value,
             episode_id=episode.id,
@@ -338,6 +343,8 @@ class Slot:
             seed=episode.seed,
             stats=self._stats_since(batch),
         )
+        if self._tenancy is not None and self._tenancy.lease_id:
+            info["lease_id"] = self._tenancy.lease_id
         if episode.instruction:
             info["instruction"] = episode.instruction
         if episode.lost:
@@ -387,13 +394,3 @@ def _controls(config: SlotConfig) -> Controls:
     if spec.is_momentary:
         return StrokeControls(spec.actions, (spec.region.x, spec.region.y))
     return KeySetControls(spec.actions)
-
-
-def _lag_info(lag: Lag, skew_s: float | None) -> dict[str, float | None]:
-    return {
-        "reaction_time_ms": lag.reaction_ms,
-        "observation_lag_ms": lag.observation_ms,
-        "action_lag_ms": lag.action_ms,
-        "reward_lag_ms": lag.reward_ms,
-        "clock_skew_ms": None if skew_s is None else skew_s * 1000,
-    }

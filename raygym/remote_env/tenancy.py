@@ -24,6 +24,8 @@ class Tenancy:
     ) -> None:
         self._backend = backend
         self._remote_id = remote_id
+        self.lease_id = backend.lease_id(remote_id)
+        """The lease that holds it; empty where nothing is leased."""
         self._clock = clock
         self._look_at_s = clock() + _LOOK_EVERY_S
         self._began_at_s = clock()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import Float32Array, Rollout, UInt8Array
+from raygym.core import Float32Array, Rollout, Traces, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class RolloutBuilder:
 def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
     """Sets rollouts of the same T side by side, as [T, sum of B, ...].
 
-    Its ``weights_version`` is the oldest of them.
+    Its ``weights_version`` is the oldest of them. All have the same ``extras``, by name.
     """
     if len(rollouts) == 1:
         return rollouts[0]
@@ -116,4 +116,44 @@ def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
             for parts in zip(*(r.initial_state for r in rollouts), strict=True)
         ),
         weights_version=min(r.weights_version for r in rollouts),
+        traces=_join_traces([r.traces for r in rollouts]),
+        extras={
+            name: np.concatenate([r.extras[name] for r in rollouts], axis=1)
+            for name in rollouts[0].extras
+        },
     )
+
+
+def _join_traces(traces: Sequence[Traces | None]) -> Traces | None:
+    """Returns None unless all are there; ids of the same name become one."""
+    known = [trace for trace in traces if trace is not None]
+    if len(known) < len(traces):
+        return None
+
+    def side_by_side(name: str) -> Any:
+        return np.concatenate([getattr(trace, name) for trace in known], axis=1)
+
+    remotes, remote_ids = _join_ids([(trace.remotes, trace.remote_ids) for trace in known])
+    leases, lease_ids = _join_ids([(trace.leases, trace.lease_ids) for trace in known])
+    return Traces(
+        outcomes=side_by_side("outcomes"),
+        weights_versions=side_by_side("weights_versions"),
+        lag_ms=side_by_side("lag_ms"),
+        slots=np.concatenate([trace.slots for trace in known]),
+        episodes=side_by_side("episodes"),
+        remotes=remotes,
+        remote_ids=remote_ids,
+        leases=leases,
+        lease_ids=lease_ids,
+    )
+
+
+def _join_ids(
+    parts: Sequence[tuple[npt.NDArray[np.int32], tuple[str, ...]]],
+) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    """Returns indices side by side into one tuple of ids; -1 stays -1."""
+    ids = list(dict.fromkeys(name for _, names in parts for name in names))
+    # The last entry is what -1 picks.
+    places = [np.array([*(ids.index(n) for n in names), -1], np.int32) for _, names in parts]
+    columns = [place[numbers] for place, (numbers, _) in zip(places, parts, strict=True)]
+    return np.concatenate(columns, axis=1), tuple(ids)

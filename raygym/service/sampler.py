@@ -97,7 +97,8 @@ class SamplerReport:
 
     slot: int
     state: str = "starting"
-    """``starting``, ``running``, ``retrying``, ``failed`` (for good) or ``stopped``."""
+    """``starting``, ``running``, ``retrying``, ``quarantined`` (tried seldom), ``failed`` (for
+    good), ``stopped`` or ``closed``."""
     steps: int = 0
     episodes: list[EpisodeRecord] = field(default_factory=list)
     times_ms: dict[str, list[float]] = field(default_factory=dict)

@@ -3,26 +3,72 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from raygym.config import ObservationConfig, check_range
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
+from raygym.policies.batched import BatchedConfig
+
+Algo = Literal["a3c", "batched", "ppo", "impala", "appo"]
+"""What learns: the built-in A3C and batched learner, or one of RLlib's."""
+RLLIB_ALGOS = ("ppo", "impala", "appo")
+"""Those of RLlib."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchedFlags:
+    """Constants of the batched learner; None leaves what suits the environment."""
+
+    gamma: float | None = None
+    """Discount of one step."""
+    learning_rate: float | None = None
+    """Step size of Adam at the start."""
+    anneal_steps: int | None = None
+    """Environment steps, over all learners, in which the step size falls to its end."""
+    entropy_weight: float | None = None
+    """Weight of the entropy bonus at the start."""
+    clip: float | None = None
+    """How far the ratio of probabilities may leave 1 before the surrogate is flat."""
+    rollout_steps: int | None = None
+    """Steps of one rollout."""
+    epochs: int | None = None
+    """How often each rollout is learned from."""
+    minibatch_steps: int | None = None
+    """Steps of one minibatch of one learner."""
+
+    def over(self, config: BatchedConfig) -> BatchedConfig:
+        """Returns ``config`` with what was given in the place of its own."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(config, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Trains an agent with A3C.
+    """Trains an agent.
 
     Without --minutes and --steps it goes on until Ctrl-C, which ends it cleanly.
     """
 
     env: str = "flashgames.NeonRace-v0"
-    """EnvId; ``raygym envs`` lists them."""
+    """EnvId; ``raygym envs`` lists them. Gymnasium's own ids (CartPole-v1, ALE/Pong-v5) are played
+    without remotes."""
+    algo: Algo = "a3c"
+    """What learns: a3c (as universe-starter-agent has it), batched (a clipped surrogate over
+    batches of all slots, with V-trace), or RLlib's ppo, impala or appo."""
     workers: int | None = None
-    """Number of actors, each with an environment of its own; as many as --remotes names, or 2."""
+    """Number of actors of a3c; by default one for each slot."""
+    num_slots: int | None = None
+    """Number of environments, over all actors or learners; by default as many as --remotes names,
+    else one for each of --workers, else what suits the environment."""
+    num_learners: int | None = None
+    """Number of learners of batched, which keep their weights together; by default one for each
+    core, at most 2."""
+    frame_stack: int | None = None
+    """Newest observations that the agent sees at once; by default 4 where it has no memory of its
+    own. Not for a3c, which has."""
     minutes: float | None = None
     """Longest time, counted from the first step of an environment."""
     steps: int | None = None
@@ -45,10 +91,10 @@ class TrainConfig:
     worker."""
     client_id: str = "train"
     """Name of this client to the remotes; the worker's number is added."""
-    backend: Literal["auto", "docker", "process", "fake", "static"] | None = None
+    backend: Literal["auto", "docker", "process", "local", "fake", "static"] | None = None
     """What makes the remotes: docker (containers), process (processes of this machine), auto
-    (docker where an engine and the image are there, else process). By default static for
-    addresses, else the variable RAYGYM_BACKEND, else auto."""
+    (docker where an engine and the image are there, else process); local plays gym-core's without
+    remotes. By default static for addresses, else the variable RAYGYM_BACKEND, else auto."""
     visualise: bool = False
     """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
     mode: Literal["lockstep", "realtime"] | None = None
@@ -64,10 +110,14 @@ class TrainConfig:
     width_px: int | None = None
     """Width of an observation; by default 96 for Flash games in lock-step, 200 in real time, 42
     for others."""
+    crop: tuple[int, int, int, int] | None = None
+    """The part of the environment's picture that is seen: x, y, width and height in its pixels."""
     colour: bool = False
     """Shows the agent colours instead of grey."""
     learner: A3CConfig = field(default_factory=A3CConfig)
     """Constants of A3C."""
+    batched: BatchedFlags = field(default_factory=BatchedFlags)
+    """Constants of batched, where they are to be others than what suits the environment."""
     reward_scale: float | None = None
     """Factor between a reward and what is learned from; by default what makes the ceiling 100
     above the floor, at most 1. Scores are not scaled."""
@@ -83,6 +133,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.workers is not None:
             check_range("TrainConfig", "workers", self.workers, 1, 1024)
+        for name in ("num_slots", "num_learners"):
+            count = getattr(self, name)
+            if count is not None:
+                check_range("TrainConfig", name, count, 1, 100_000)
+        if self.frame_stack is not None:
+            check_range("TrainConfig", "frame_stack", self.frame_stack, 1, 64)
+        self._check_algo()
         if self.minutes is not None:
             check_range("TrainConfig", "minutes", self.minutes, 0.01, 1e6)
         if self.steps is not None:
@@ -97,9 +154,24 @@ class TrainConfig:
         check_range("TrainConfig", "checkpoint_every_s", self.checkpoint_every_s, 0.1, 1e6)
         check_range("TrainConfig", "checkpoints_kept", self.checkpoints_kept, 1, 1e6)
         check_range("TrainConfig", "start_timeout_s", self.start_timeout_s, 1, 1e5)
-        ObservationConfig(height_px=self.height_px, width_px=self.width_px)
+        ObservationConfig(height_px=self.height_px, width_px=self.width_px, crop=self.crop)
         if not self.client_id:
             raise ConfigError("TrainConfig.client_id: expected a name, got an empty text")
+
+    def _check_algo(self) -> None:
+        if self.algo not in get_args(Algo):
+            raise ConfigError(
+                f"TrainConfig.algo: expected one of {', '.join(get_args(Algo))}, got {self.algo!r}"
+            )
+        only = {"workers": ("a3c",), "num_learners": ("batched",)}
+        for name, algos in only.items():
+            if getattr(self, name) is not None and self.algo not in algos:
+                raise ConfigError(
+                    f"TrainConfig.{name}: belongs to --algo {algos[0]}, got --algo {self.algo}; "
+                    "--num-slots says how many environments there are"
+                )
+        if self.algo == "a3c" and self.frame_stack not in (None, 1):
+            raise ConfigError("TrainConfig.frame_stack: A3C remembers by its LSTM; drop it")
 
     def run_directory(self) -> Path:
         """Returns the logdir: as given, that of ``resume``, or a new one by name and time."""

@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,22 +18,20 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import GetTimeoutError, RayError
 
-from raygym.errors import ConfigError, RaygymError
+from raygym.errors import RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
 from raygym.service.env_actor import EnvActor
+from raygym.service.ray_running import ACTOR_CPUS, one_line
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.sampler import SamplerConfig
-from raygym.training.plan import Plan, make_policy
+from raygym.training.factories import make_policy
+from raygym.training.plan import Plan
 
 log = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 200 * 2**20
-ACTOR_CPUS = 0.25
-LARGE_BLOCK_BYTES = 2**20
 GRADIENT_TIMEOUT_S = 0.5
 ANSWER_TIMEOUT_S = 120.0
 """An actor that is silent for longer is ended and replaced."""
-JOIN_TIMEOUT_S = 5.0
 _NICENESS = 5
 
 
@@ -51,81 +46,6 @@ class _Question:
     slot: int
     gradient: ObjectRef[Any]
     asked_s: float
-
-
-@contextlib.contextmanager
-def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
-    """Starts Ray on this machine, small, and ends it; or joins the cluster in RAY_ADDRESS.
-
-    ``RAY_ADDRESS=auto`` joins the one that was started on this machine. One that this process
-    has joined already is used as it is.
-
-    Args:
-        actors: How many actors it must have room for.
-        has_dashboard: Whether to start Ray's dashboard.
-
-    Raises:
-        ConfigError: The cluster in RAY_ADDRESS cannot be joined.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    address = os.environ.get("RAY_ADDRESS", "local")
-    if address != "local":
-        _join_ray(address)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray would run its workers, and so the remotes that they start, behind everything else on
-    # the machine; a game in real time cannot wait.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # Ray's workers inherit these; each is one of many on the same cores.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
-    # glibc keeps what a gradient needs for a moment unless it is told where large blocks begin.
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK_BYTES))
-    # Ray starts dozens of threads, each of which would get a heap of its own.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    try:
-        _start_ray(actors, has_dashboard=has_dashboard)
-    except RuntimeError as error:
-        # Read from a cold disk, its programs can take longer than it waits for them.
-        log.warning("ray.start_again cause=%s", _one_line(error))
-        ray.shutdown()
-        _start_ray(actors, has_dashboard=has_dashboard)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _join_ray(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        if port.isdigit():
-            # Ray itself would wait for minutes.
-            socket.create_connection((host.strip("[]"), int(port)), JOIN_TIMEOUT_S).close()
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"RAY_ADDRESS={address}: that Ray cluster cannot be joined: {_one_line(error)}. Does "
-            "it run? One that asks for a token needs RAY_AUTH_MODE=token here, too. "
-            "RAY_ADDRESS=local starts one for this run"
-        ) from error
-
-
-def _start_ray(actors: int, *, has_dashboard: bool) -> None:
-    ray.init(
-        address="local",
-        num_cpus=max(1, math.ceil(actors * ACTOR_CPUS)),
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=has_dashboard,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-    )
 
 
 class Fleet:
@@ -152,7 +72,7 @@ class Fleet:
         self._learner = learner
         self._seed = seed
         self._random_states = dict(random_states or {})
-        self._parameters = _spawn(SharedParameters, plan.network, learner, seed=seed)
+        self._parameters = _spawn(SharedParameters, plan.own_network(), learner, seed=seed)
         self._weights: ObjectRef[Any] = (
             self._parameters.weights.remote()
             if parameters is None
@@ -229,7 +149,7 @@ class Fleet:
             EnvActor,
             slot,
             self._plan.env_factory,
-            functools.partial(make_policy, self._plan.network, learner, self._seed),
+            functools.partial(make_policy, self._plan.own_network(), learner, self._seed),
             SamplerConfig(
                 rollout_steps=learner.rollout_steps,
                 reward_scale=self._plan.reward_scale,
@@ -258,7 +178,7 @@ class Fleet:
                 report: ActorReport = ray.get(ref, timeout=ANSWER_TIMEOUT_S)
             except RayError as error:
                 log.warning("actor.lost slot=%d error=%s", question.slot, error)
-                yield question.slot, ActorLost(question.slot, _one_line(error))
+                yield question.slot, ActorLost(question.slot, one_line(error))
                 continue
             if report.has_gradient:
                 self._weights = self._parameters.apply.remote(question.gradient)
@@ -287,11 +207,6 @@ def _spawn(cls: type, *arguments: Any, **options: Any) -> Any:
 def _learner_lost(error: RayError) -> LearnerLost:
     what = "did not answer in time" if isinstance(error, GetTimeoutError) else "ended"
     return LearnerLost(
-        f"the actor that keeps the weights {what} ({_one_line(error)}); go on from the newest "
+        f"the actor that keeps the weights {what} ({one_line(error)}); go on from the newest "
         "checkpoint with --resume"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
 import gymnasium
-import numpy as np
-import ray
-import torch
 
+from raygym import gym_ids
 from raygym.catalog import EnvSpec, load_catalog
 from raygym.config import ObservationConfig
-from raygym.core import Backend, Remote, UInt8Array
-from raygym.environments.backends import (
-    BackendChoice,
-    BackendName,
-    RemoteNeeds,
-    resolve_backend,
-)
+from raygym.core import Remote
+from raygym.environments.backends import BackendChoice, BackendName, resolve_backend
 from raygym.errors import ConfigError
-from raygym.policies.a3c import A3CConfig, A3CPolicy
+from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
+from raygym.policies.batched import BatchedConfig
 from raygym.policies.networks import NetworkConfig
 from raygym.remote_env.address import RemoteCount, parse_remotes
-from raygym.training.config import TrainConfig
+from raygym.training.config import RLLIB_ALGOS, TrainConfig
+from raygym.training.factories import EnvFactory, EnvSettings, make_env
+from raygym.training.presets import (
+    FLASH_FRAME_SKIP,
+    Memory,
+    Preset,
+    learner_count,
+    network_for,
+    preset_of,
+)
 
-DEFAULT_WORKERS = 2
-FLASH_FPS = 12.5
-FLASH_FRAME_SKIP = 4
-FLASH_OBSERVATION = ObservationConfig(height_px=128, width_px=200, is_grey=True)
-"""Universe-starter-agent's."""
-FLASH_LOCKSTEP_OBSERVATION = ObservationConfig(height_px=72, width_px=96, is_grey=True)
-"""A quarter of that: in lock-step the learner, not the game, sets the pace."""
-OTHER_OBSERVATION = ObservationConfig(height_px=42, width_px=42, is_grey=True)
 LEARNED_CEILING = 100.0
-
-EnvFactory = Callable[[int], gymnasium.Env[UInt8Array, Any]]
-"""Makes the environment of a slot; must pickle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +44,10 @@ class Plan:
     """Makes it."""
     workers: int
     """Number of slots."""
-    observation: ObservationConfig
-    """How its screen becomes an observation."""
-    network: NetworkConfig
-    """The network that fits it."""
+    observation: ObservationConfig | None
+    """How its screen becomes an observation; None for the environment's own vectors."""
+    network: NetworkConfig | None
+    """The network that fits it; None for RLlib, which has its own."""
     fps: float | None
     """Agent steps a second in real time; None for its own."""
     reward_scale: float
@@ -66,11 +58,32 @@ class Plan:
     """Whether each episode is reset with a seed."""
     backend: BackendChoice = field(default_factory=lambda: BackendChoice("process"))
     """What makes the remotes."""
+    actors: int | None = None
+    """Number of A3C's actors, which share the slots; None for one each."""
+    make_kwargs: Mapping[str, Any] | None = None
+    """Arguments of ``raygym.make_vec`` for all slots; None where environments come from
+    ``env_factory`` alone."""
+    frame_stack: int = 1
+    """Observations seen at once."""
+    learners: int = 1
+    """Number of batched learners."""
+    batched: BatchedConfig = field(default_factory=BatchedConfig)
+    """Constants of the batched learner."""
 
     @property
     def mode(self) -> Literal["lockstep", "realtime"]:
         """Who owns time."""
         return "realtime" if self.frame_skip is None else "lockstep"
+
+    def own_network(self) -> NetworkConfig:
+        """Returns the network of a built-in learner.
+
+        Raises:
+            ConfigError: The plan is for RLlib.
+        """
+        if self.network is None:
+            raise ConfigError(f"{self.spec.id}: this plan has no network; it is for RLlib")
+        return self.network
 
     def pace(self) -> str:
         """Says who owns time, for a person."""
@@ -79,30 +92,20 @@ class Plan:
         return f"lock-step, {self.frame_skip} frames a step"
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnvSettings:
-    """All that ``make_env`` needs; small, and it pickles."""
-
-    env: str
-    addresses: tuple[str, ...] | None
-    client_id: str
-    backend: BackendName | None
-    observation: ObservationConfig
-    fps: float | None
-    frame_skip: int | None = None
-    render_mode: Literal["rgb_array"] | None = None
-
-
 def make_plan(config: TrainConfig) -> Plan:
     """Looks up the environment and checks the settings against it.
 
     Raises:
         ConfigError: There is no such environment, an address is malformed, or there are
-            fewer addresses than workers.
+            fewer addresses than slots.
     """
-    spec = load_catalog().env(config.env)
-    workers, addresses = _workers(config)
-    choice = resolve_backend(config.backend, spec.runtime, has_addresses=addresses is not None)
+    spec, is_plain = find_spec(config.env)
+    asked, addresses = _slots(config)
+    choice = (
+        BackendChoice("local", "one of Gymnasium's own ids")
+        if is_plain
+        else resolve_backend(config.backend, spec.runtime, has_addresses=addresses is not None)
+    )
     frame_skip = lockstep_frames(
         spec,
         mode=config.mode,
@@ -110,13 +113,16 @@ def make_plan(config: TrainConfig) -> Plan:
         fps=config.fps,
         needs_realtime=needs_realtime(config.remotes, choice.name),
     )
-    observation, fps = default_view(spec, is_lockstep=frame_skip is not None)
-    observation = ObservationConfig(
-        height_px=config.height_px or observation.height_px,
-        width_px=config.width_px or observation.width_px,
-        is_grey=not config.colour,
+    memory: Memory = "lstm" if config.algo == "a3c" else "frames"
+    own = own_spaces(spec) if frame_skip is not None and memory == "frames" else None
+    sees_vectors = own is not None and len(own[0].shape or ()) == 1 and not config.height_px
+    preset = preset_of(
+        spec, is_lockstep=frame_skip is not None, memory=memory, sees_vectors=sees_vectors
     )
-    fps = config.fps or fps
+    num_slots = asked or preset.num_slots
+    stack = config.frame_stack or preset.frame_stack
+    observation = _observation(config, preset)
+    fps = config.fps or preset.fps
     settings = EnvSettings(
         env=config.env,
         addresses=addresses,
@@ -129,39 +135,111 @@ def make_plan(config: TrainConfig) -> Plan:
     return Plan(
         spec=spec,
         env_factory=functools.partial(make_env, settings),
-        workers=workers,
+        workers=num_slots,
+        actors=_actors(config, num_slots),
         observation=observation,
-        network=NetworkConfig(
-            observation_shape=(
-                observation.height_px or spec.region.height,
-                observation.width_px or spec.region.width,
-                1 if observation.is_grey else 3,
-            ),
-            action_count=len(spec.actions),
-        ),
+        network=_network(config, spec, preset, observation, own, stack, memory),
         fps=fps,
         frame_skip=frame_skip,
         reward_scale=config.reward_scale or default_reward_scale(spec),
         seeds_every_episode=config.seed_episodes,
         backend=choice,
+        make_kwargs={**settings.make_kwargs(), "remotes": config.remotes if addresses else None},
+        frame_stack=stack,
+        learners=config.num_learners or learner_count(num_slots),
+        batched=config.batched.over(preset.batched),
     )
 
 
-def default_view(
-    spec: EnvSpec, *, is_lockstep: bool = False
-) -> tuple[ObservationConfig, float | None]:
-    """Returns how an agent sees an environment unless told otherwise.
+def find_spec(env: str) -> tuple[EnvSpec, bool]:
+    """Returns an environment, and whether it was named by one of Gymnasium's own ids.
 
-    Args:
-        spec: The environment.
-        is_lockstep: Whether it stands still between steps.
+    Raises:
+        ConfigError: Neither the catalog nor Gymnasium knows it.
+    """
+    catalog = load_catalog()
+    is_plain = env not in catalog.envs and not env.startswith(GYM_CORE_PREFIX) and _is_gym_id(env)
+    return catalog.env(f"{GYM_CORE_PREFIX}{env}" if is_plain else env), is_plain
+
+
+def _is_gym_id(env: str) -> bool:
+    try:
+        gym_ids.find(env)
+    except ConfigError:
+        return False
+    return True
+
+
+def own_spaces(
+    spec: EnvSpec,
+) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None:
+    """Returns what one of Gymnasium's environments shows and takes by itself.
 
     Returns:
-        The observation, and the steps a second in real time, None for the environment's own.
+        Observation and action space; None for an environment of another runtime.
     """
-    if spec.runtime == "flashgames":
-        return (FLASH_LOCKSTEP_OBSERVATION if is_lockstep else FLASH_OBSERVATION), FLASH_FPS
-    return OTHER_OBSERVATION, None
+    if spec.runtime != "gym-core":
+        return None
+    env = gym_ids.make(spec.id)
+    spaces = env.observation_space, env.action_space
+    # Gymnasium leaves it without annotations.
+    env.close()  # type: ignore[no-untyped-call]
+    return spaces
+
+
+def _network(
+    config: TrainConfig,
+    spec: EnvSpec,
+    preset: Preset,
+    observation: ObservationConfig | None,
+    own: tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None,
+    frame_stack: int,
+    memory: Memory,
+) -> NetworkConfig | None:
+    if config.algo in RLLIB_ALGOS:
+        return None
+    actions = gymnasium.spaces.Discrete(len(spec.actions)) if own is None else own[1]
+    if not isinstance(actions, gymnasium.spaces.Discrete):
+        raise ConfigError(
+            f"{spec.id}: the built-in learners take Discrete actions, it has {actions}; RLlib's "
+            "take others too: --algo ppo"
+        )
+    shape = _shape(spec, observation)
+    if observation is None and own is not None:
+        shape = tuple(own[0].shape or ())
+    return network_for(
+        preset,
+        observation_shape=(*shape[:-1], shape[-1] * frame_stack),
+        action_count=int(actions.n),
+        memory=memory,
+    )
+
+
+def _observation(config: TrainConfig, preset: Preset) -> ObservationConfig | None:
+    seen = preset.observation
+    if seen is None:
+        return None
+    return ObservationConfig(
+        height_px=config.height_px or seen.height_px,
+        width_px=config.width_px or seen.width_px,
+        crop=config.crop or seen.crop,
+        is_grey=not config.colour,
+    )
+
+
+def _shape(spec: EnvSpec, observation: ObservationConfig | None) -> tuple[int, ...]:
+    seen = observation or ObservationConfig()
+    _, _, width, height = seen.crop or (0, 0, spec.region.width, spec.region.height)
+    return (seen.height_px or height, seen.width_px or width, 1 if seen.is_grey else 3)
+
+
+def _actors(config: TrainConfig, num_slots: int) -> int:
+    if config.workers is not None and config.workers > num_slots:
+        raise ConfigError(
+            f"--workers {config.workers} share {num_slots} slots; give more --num-slots, or fewer "
+            "workers"
+        )
+    return config.workers or num_slots
 
 
 def default_reward_scale(spec: EnvSpec) -> float:
@@ -169,53 +247,6 @@ def default_reward_scale(spec: EnvSpec) -> float:
     if spec.score_floor is None or spec.score_ceiling is None:
         return 1.0
     return min(1.0, LEARNED_CEILING / (spec.score_ceiling - spec.score_floor))
-
-
-def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]:
-    """Makes the environment of a slot, with one remote of its own."""
-    # Here, so that a plan costs the trainer's own process nothing.
-    from raygym.environments import make
-
-    mode: Literal["lockstep", "realtime"] = (
-        "realtime" if settings.frame_skip is None else "lockstep"
-    )
-    backend: BackendName | Backend | None = settings.backend
-    if backend == "docker" and ray.is_initialized():
-        backend = _leased_on_ray(settings.env, mode)
-    return make(
-        settings.env,
-        remotes=settings.addresses[slot] if settings.addresses else 1,
-        client_id=f"{settings.client_id}-{slot}",
-        backend=backend,
-        observation=settings.observation,
-        mode=mode,
-        fps=settings.fps if settings.frame_skip is None else None,
-        frame_skip=settings.frame_skip,
-        render_mode=settings.render_mode,
-    )
-
-
-def _leased_on_ray(env_id: str, mode: Literal["lockstep", "realtime"]) -> Backend:
-    """Returns containers whose leases the cluster's registry keeps; closed as the process ends."""
-    from raygym.service.leased import leased_backend_on_ray
-
-    needs = RemoteNeeds(runtime=load_catalog().env(env_id).runtime, env_id=env_id, mode=mode)
-    return leased_backend_on_ray(variant=needs.variant, env_id=env_id)
-
-
-def make_policy(
-    network: NetworkConfig,
-    learner: A3CConfig,
-    seed: int,
-    slot: int,
-    random_state: Mapping[str, Any] | None,
-) -> A3CPolicy:
-    """Makes the policy of a slot, for a process of its own: torch gets one thread there."""
-    torch.set_num_threads(1)
-    random = np.random.default_rng(np.random.SeedSequence([seed, slot]))
-    if random_state is not None:
-        random.bit_generator.state = dict(random_state)
-    return A3CPolicy(network, learner, random)
 
 
 def lockstep_frames(
@@ -270,23 +301,31 @@ def needs_realtime(remotes: int | str | None, backend: BackendName | None) -> bo
     return any(remote.rpc is None for remote in parsed)
 
 
-def _workers(config: TrainConfig) -> tuple[int, tuple[str, ...] | None]:
+def _slots(config: TrainConfig) -> tuple[int | None, tuple[str, ...] | None]:
+    """Returns how many slots were asked for, if any, and their addresses."""
+    asked = config.num_slots or config.workers
+    flag = "--num-slots" if config.num_slots else "--workers"
     if config.remotes is None:
-        return config.workers or DEFAULT_WORKERS, None
+        return asked, None
     remotes = parse_remotes(config.remotes)
     if isinstance(remotes, RemoteCount):
-        if config.workers not in (None, remotes.count):
+        if asked not in (None, remotes.count) and (config.num_slots or config.algo != "a3c"):
             raise ConfigError(
-                f"--workers {config.workers} and --remotes {remotes.count} disagree: each "
-                "worker has one remote; give one of them"
+                f"{flag} {asked} and --remotes {remotes.count} disagree: each slot has one "
+                "remote; give one of them"
+            )
+        if config.workers is not None and config.workers > remotes.count:
+            raise ConfigError(
+                f"--workers {config.workers} and --remotes {remotes.count} disagree: each worker "
+                "has one remote or more"
             )
         return remotes.count, None
-    workers = config.workers or len(remotes)
-    if workers > len(remotes):
+    slots = asked or len(remotes)
+    if slots > len(remotes):
         raise ConfigError(
-            f"--workers {workers} needs as many addresses in --remotes, got {len(remotes)}"
+            f"{flag} {slots} needs as many addresses in --remotes, got {len(remotes)}"
         )
-    return workers, tuple(_address(remote) for remote in remotes)
+    return slots, tuple(_address(remote) for remote in remotes)
 
 
 def _address(remote: Remote) -> str:

@@ -13,16 +13,15 @@ from typing import Any
 from rich.console import Console
 
 from raygym.core import Outcome
-from raygym.errors import ConfigError, RaygymError
-from raygym.policies import checkpoint as checkpoints
-from raygym.policies.checkpoint import Checkpoint
+from raygym.errors import RaygymError
+from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.training.accounts import Accounts
 from raygym.training.board import Board
 from raygym.training.config import TrainConfig
 from raygym.training.files import write_json
-from raygym.training.fleet import Fleet, ray_running
 from raygym.training.plan import Plan, make_plan
+from raygym.training.runners import Progress, load, make_runner, save
 from raygym.training.table import Display
 from raygym.training.viewers import Viewers
 
@@ -94,7 +93,7 @@ class Trainer:
         self._plan = plan
         self._clock = clock
         self._stop = stop
-        self._resumed = _load_matching(config, plan) if config.resume is not None else None
+        self._resumed = load(config, plan)
         self._logdir = config.run_directory()
         self._logdir.mkdir(parents=True, exist_ok=True)
         self._console = console
@@ -104,8 +103,8 @@ class Trainer:
             seed=config.seed,
             mode=plan.mode,
             target_score=config.target_score,
-            env_steps=self._resumed.env_steps if self._resumed else 0,
-            episodes=self._resumed.episodes if self._resumed else 0,
+            env_steps=self._resumed.env_steps,
+            episodes=self._resumed.episodes,
         )
         self._viewers: Viewers | None = None
 
@@ -119,7 +118,7 @@ class Trainer:
             NothingStarted: No environment could be started.
             LearnerLost: The weights were lost.
         """
-        config, resumed = self._config, self._resumed
+        config = self._config
         with contextlib.ExitStack() as stack:
             stack.enter_context(ray_running(self._plan.workers + 1, has_dashboard=config.dashboard))
             # Ray takes SIGTERM for itself when it starts, so this comes after it.
@@ -131,27 +130,21 @@ class Trainer:
             if config.visualise:
                 self._viewers = Viewers()
                 stack.callback(self._viewers.close)
-            self._fleet = Fleet(
-                self._plan,
-                config.learner,
-                seed=config.seed,
-                parameters=resumed.parameters if resumed else None,
-                random_states=resumed.random_states if resumed else None,
-            )
-            stack.callback(self._fleet.close)
+            self._runner = make_runner(config, self._plan, self._resumed)
+            stack.callback(self._runner.close)
             self._display.say(
                 f"training {self._plan.spec.id} in {self._plan.pace()}; "
                 f"remotes: {self._plan.backend}; {self._logdir}"
             )
             self._loop()
-            for report in self._fleet.drain(timeout_s=DRAIN_S):
+            for report in self._runner.drain(timeout_s=DRAIN_S):
                 self._note(report)
             return self._finish()
 
     def _loop(self) -> None:
         started_s = saved_s = self._clock()
         while not self._is_over():
-            for answer in self._fleet.poll(timeout_s=POLL_S):
+            for answer in self._runner.poll(timeout_s=POLL_S):
                 if isinstance(answer, ActorLost):
                     self._note_lost(answer)
                 else:
@@ -188,7 +181,7 @@ class Trainer:
                 self._display.say(hint)
         if sampler.state == "failed" and not sampler.is_fatal:
             self._display.say(f"worker {sampler.slot}: {sampler.error}")
-            self._fleet.replace(sampler.slot)
+            self._runner.replace(sampler.slot)
 
     def _note_lost(self, lost: ActorLost) -> None:
         self._accounts.note_actor_lost(lost.slot, lost.error)
@@ -212,26 +205,16 @@ class Trainer:
             )
 
     def _save(self) -> Path:
-        return checkpoints.save(
-            Checkpoint(
-                env=self._plan.spec.id,
-                observation=self._plan.observation,
-                fps=self._plan.fps,
-                frame_skip=self._plan.frame_skip,
-                network=self._plan.network,
-                learner=self._config.learner,
-                parameters=self._fleet.parameters(),
-                env_steps=self._accounts.env_steps,
-                episodes=self._accounts.episodes,
-                seed=self._config.seed,
-                random_states={
-                    n: slot.random_state
-                    for n, slot in enumerate(self._accounts.slots)
-                    if slot.random_state
-                },
-            ),
+        accounts = self._accounts
+        states = {n: s.random_state for n, s in enumerate(accounts.slots) if s.random_state}
+        return save(
+            self._runner,
             self._logdir / "checkpoints",
-            keep=self._config.checkpoints_kept,
+            config=self._config,
+            plan=self._plan,
+            progress=Progress(
+                env_steps=accounts.env_steps, episodes=accounts.episodes, random_states=states
+            ),
         )
 
     def _finish(self) -> dict[str, Any]:
@@ -273,20 +256,3 @@ def train(
         stop=stop or StopFlag(),
     )
     return trainer.run()
-
-
-def _load_matching(config: TrainConfig, plan: Plan) -> Checkpoint:
-    if config.resume is None:
-        raise ConfigError("TrainConfig.resume: expected a path, got None")
-    held = checkpoints.load(config.resume)
-    if held.env != plan.spec.id:
-        raise ConfigError(
-            f"--resume {config.resume}: it was trained on {held.env}, not on {plan.spec.id}; "
-            f"give --env {held.env}"
-        )
-    if held.network != plan.network:
-        raise ConfigError(
-            f"--resume {config.resume}: its network is {held.network}, the settings ask for "
-            f"{plan.network}; give the --observation flags of that run"
-        )
-    return held

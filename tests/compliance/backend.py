@@ -58,6 +58,14 @@ class BackendCompliance:
         assert accepts(removed.vnc) is not self.owns_remotes
         assert accepts(removed.rewarder) is not self.owns_remotes
 
+    def test_a_lease_is_named_after_its_remote_where_one_is_held(self, backend: Backend) -> None:
+        remote = self.start(backend)
+        lease_id = backend.lease_id(remote.id)
+        assert lease_id == "" or lease_id.startswith(f"{remote.id}:")
+        backend.remove(remote.id)
+        assert backend.lease_id(remote.id) == ""
+        assert backend.lease_id("r-nobody") == ""
+
     def test_removing_an_unknown_or_removed_id_does_nothing(self, backend: Backend) -> None:
         remote = self.start(backend)
         backend.remove("r-nobody")

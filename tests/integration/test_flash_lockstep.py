@@ -231,6 +231,18 @@ def test_pictures_are_scaled_at_the_source_as_they_would_be_here(
     assert np.abs(rendered.astype(int) - full).mean() <= 10 * most_off
 
 
+def test_a_crop_is_a_part_of_the_game_and_not_of_the_screen(flash):
+    with flash.play(frame_skip=5) as player:
+        player.reset(3)
+        full = player.step(UP).picture
+    part = pb.Picture(crop_x=100, crop_y=40, crop_width=320, crop_height=200, width=80, height=50)
+    with flash.play(frame_skip=5, picture=part) as player:
+        player.reset(3)
+        seen = player.step(UP).picture
+    cropped = np.ascontiguousarray(full[40:240, 100:420])
+    assert np.array_equal(seen, cv2.resize(cropped, (80, 50), interpolation=cv2.INTER_AREA))
+
+
 def test_a_viewer_sees_the_very_picture_of_the_last_step_and_cannot_touch_the_game(flash):
     remote = flash.remote
     session = VncSession(remote.vnc, password=remote.password)

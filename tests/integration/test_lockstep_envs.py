@@ -11,8 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import raygym
+from raygym.config import ObservationConfig
 from raygym.errors import ConfigError
 from raygym.remote_env.process_backend import ProcessBackend
+from raygym.vector.batch_slots import BatchSlots
+from raygym.vector.thread_slots import ThreadSlots
 from tests.support.process_tree import all_end, descendants
 
 CARTPOLE = "gym-core.CartPole-v1"
@@ -106,3 +109,102 @@ def test_a_vector_of_remotes_equals_the_same_envs_at_home() -> None:
     finally:
         vector.close()
         home.close()
+
+
+PONG = "gym-core.PongDeterministic-v3"
+SMALL = ObservationConfig(height_px=40, width_px=40, is_grey=True, crop=(0, 34, 160, 160))
+
+
+def same_steps(ours: gymnasium.vector.VectorEnv, theirs: gymnasium.vector.VectorEnv) -> int:
+    """Steps both alike until an episode ends; returns how many steps were the same."""
+    assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
+    ours.action_space.seed(7)
+    for count in range(60):
+        actions = ours.action_space.sample()
+        mine, wanted = ours.step(actions), theirs.step(actions)
+        for part, expected in zip(mine[:4], wanted[:4], strict=True):
+            assert np.array_equal(part, expected)
+        # Where an episode ended, the next reset has no seed, and both draw on their own.
+        if wanted[2].any():
+            return count
+    return 60
+
+
+def test_many_envs_of_one_remote_equal_the_same_envs_at_home() -> None:
+    vector = raygym.make_vec(CARTPOLE, 3)
+    home = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+    try:
+        assert isinstance(vector.slots, BatchSlots)
+        assert same_steps(vector, home) > 5
+        assert vector.remotes_started == 1
+    finally:
+        vector.close()
+        home.close()
+
+
+def test_pong_shows_the_same_bytes_with_and_without_a_remote() -> None:
+    remote = raygym.make_vec(PONG, 2, observation=SMALL, frame_stack=2)
+    local = raygym.make_vec(
+        PONG, 2, observation=SMALL, frame_stack=2, backend="local", vectorization="inline"
+    )
+    try:
+        assert remote.observation_space == local.observation_space
+        assert same_steps(remote, local) == 60
+    finally:
+        remote.close()
+        local.close()
+
+
+def test_a_lost_remote_of_many_envs_cuts_all_and_the_next_step_has_another() -> None:
+    backend = ProcessBackend(arguments=["--mode", "lockstep", "--env", "CartPole-v1"])
+    vector = raygym.make_vec(CARTPOLE, 3, backend=backend)
+    try:
+        vector.reset(seed=1)
+        before = vector.step(np.zeros(3, np.int64))[0]
+        processes = descendants(backend.pid(vector.remote_ids[0]))
+        os.kill(backend.pid(vector.remote_ids[0]), signal.SIGKILL)
+        assert all_end(processes)
+        observations, rewards, _, truncated, infos = vector.step(np.zeros(3, np.int64))
+        assert np.array_equal(observations, before)
+        assert (rewards.tolist(), truncated.tolist()) == ([0.0] * 3, [True] * 3)
+        assert infos["outcome"].tolist() == ["infra_failure"] * 3
+        assert vector.step(np.zeros(3, np.int64))[4]["outcome"].tolist() == ["ok"] * 3
+        assert (vector.remotes_started, vector.remotes_lost) == (2, 1)
+    finally:
+        vector.close()
+        backend.close()
+
+
+def test_a_killed_remote_of_its_own_cuts_one_slot_and_others_go_on() -> None:
+    backend = ProcessBackend(arguments=["--mode", "lockstep", "--env", "CartPole-v1"])
+    vector = raygym.make_vec(CARTPOLE, remotes=2, backend=backend)
+    try:
+        assert isinstance(vector.slots, ThreadSlots)
+        vector.reset(seed=1)
+        os.kill(backend.pid(vector.remote_ids[1]), signal.SIGKILL)
+        outcomes = [vector.step(np.zeros(2, np.int64))[4]["outcome"].tolist() for _ in range(2)]
+        assert outcomes == [["ok", "infra_failure"], ["ok", "ok"]]
+        assert vector.reports()[1].cuts == {"infra_failure": 1}
+    finally:
+        vector.close()
+        backend.close()
+
+
+def test_envs_without_a_remote_run_in_processes_of_ours() -> None:
+    vector = raygym.make_vec("CartPole-v1", 3, num_processes=2)
+    home = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+    try:
+        assert same_steps(vector, home) > 5
+        assert vector.remotes_started == 0
+    finally:
+        vector.close()
+        home.close()
+
+
+def test_processes_of_ours_may_each_have_a_remote() -> None:
+    vector = raygym.make_vec(CARTPOLE, 2, vectorization="processes")
+    try:
+        vector.reset(seed=1)
+        assert len(set(vector.step(np.zeros(2, np.int64))[4]["remote_id"])) == 2
+    finally:
+        vector.close()

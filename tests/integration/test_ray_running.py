@@ -15,7 +15,7 @@ sys.stdin.read()
 """
 USES = """
 import ray
-from raygym.training.fleet import ray_running
+from raygym.service.ray_running import ray_running
 with ray_running(1, has_dashboard=False):
     print(ray.get_runtime_context().gcs_address)
 """

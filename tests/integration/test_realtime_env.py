@@ -336,3 +336,50 @@ def test_a_remote_of_its_own_process_is_played_and_leaves_nothing(make: Make) ->
     infos = play(env, 40)
     assert {info["outcome"] for info in infos} == {"ok"}
     assert infos[-1]["reaction_time_ms"] is not None
+
+
+@pytest.mark.parametrize("name", ["fake", "process"])
+def test_in_real_time_a_vector_may_begin_the_next_episode_with_the_same_step(name: str) -> None:
+    env = raygym.make_vec(CATCH, 2, backend=name, autoreset_mode="SameStep", frame_stack=2, fps=25)
+    try:
+        observations, _ = env.reset(seed=1)
+        assert observations.shape == (2, 84, 84, 6)
+        ended: set[int] = set()
+        for _ in range(600):
+            *_, terminated, truncated, infos = env.step(np.zeros(2, np.int64))
+            over = np.flatnonzero(terminated | truncated)
+            for slot in over.tolist():
+                assert infos["final_obs"][slot].shape == (84, 84, 6)
+                assert infos["final_info"]["outcome"][slot] == "ok"
+            ended |= set(over.tolist())
+            if len(ended) == 2:
+                break
+        assert ended == {0, 1}
+        assert env.remotes_started == 2
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("name", ["fake", "process"])
+def test_in_real_time_those_that_are_ready_first_step_on_while_one_is_replaced(name: str) -> None:
+    backend = make_backend(name, CATCH_NEEDS)
+    env = raygym.make_vec(CATCH, 2, backend=backend, batch_size=1, fps=25)
+    try:
+        env.async_reset(seed=1)
+        seen: list[int] = []
+        outcomes: dict[int, set[str]] = {0: set(), 1: set()}
+        while len(seen) < 5000:
+            *_, infos = env.recv()
+            slot = int(infos["env_id"][0])
+            outcomes[slot].add(infos["outcome"][0])
+            seen.append(slot)
+            if slot == 1 and seen.count(1) == 5:
+                backend.remove(infos["remote_id"][0])
+            if env.remotes_started == 3 and "infra_failure" in outcomes[1] and slot == 1:
+                break
+            env.send(np.zeros(1, np.int64))
+        assert outcomes == {0: {"ok"}, 1: {"ok", "infra_failure"}}
+        assert env.remotes_lost == 1
+    finally:
+        env.close()
+        backend.close()

@@ -16,9 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from raygym.errors import ConfigError
 from raygym.policies import checkpoint as checkpoints
 from raygym.policies.a3c import A3CConfig
+from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost
 from raygym.training.config import TrainConfig
-from raygym.training.fleet import Fleet, ray_running
+from raygym.training.fleet import Fleet
 from raygym.training.plan import Plan
 from raygym.training.trainer import NothingStarted, StopFlag, Trainer, train
 from tests.support.plans import make_none, scripted_plan, tiny_plan

@@ -28,6 +28,7 @@ class InHandBackend:
         self.taken: set[str] = set()
         self.worn: set[str] = set()
         self.episodes: list[tuple[str, int]] = []
+        self.is_leasing = False
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
         if self.failing:
@@ -48,6 +49,9 @@ class InHandBackend:
 
     def holds(self, remote_id: str) -> bool:
         return remote_id not in self.taken
+
+    def lease_id(self, remote_id: str) -> str:
+        return f"{remote_id}:7" if self.is_leasing else ""
 
     def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         self.episodes.append((remote_id, steps))

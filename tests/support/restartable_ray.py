@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import ray
 
-from raygym.training.fleet import ray_running
+from raygym.service.ray_running import ray_running
 
 
 class RestartableRay:

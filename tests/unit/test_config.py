@@ -37,3 +37,15 @@ def test_an_observation_has_both_sizes_or_none():
 def test_an_observation_size_out_of_range_is_refused():
     with pytest.raises(ConfigError, match=r"width_px.*1 to 4096.*0"):
         ObservationConfig(height_px=84, width_px=0)
+
+
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 0, 5), (-1, 0, 3, 3), (0, 0, 3), (0, 0, 9000, 3), (0.5, 0, 3, 3), "abcd"]
+)
+def test_a_crop_that_makes_no_sense_is_refused(crop):
+    with pytest.raises(ConfigError, match=r"ObservationConfig\.crop: expected \(x, y, width"):
+        ObservationConfig(crop=crop)
+
+
+def test_a_crop_may_be_given_as_any_four_whole_numbers():
+    assert ObservationConfig(crop=[0, 34, 160, 160]).crop == (0, 34, 160, 160)

@@ -30,7 +30,7 @@ NEON = "flashgames.NeonRace-v0"
         ({"remotes": "vnc://h+15900"}, "has no screen"),
         ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
         ({"backend": "static"}, "needs addresses"),
-        ({"backend": "cloud"}, "expected auto, docker, process, fake or static"),
+        ({"backend": "cloud"}, "expected auto, docker, process, fake, static or local"),
         ({"backend": "docker"}, "catch has no image"),
         ({"remotes": "vnc://h:5900+15900", "backend": FakeRemotes()}, "not both"),
         ({"actions": "joystick"}, "expected discrete or events"),
@@ -86,7 +86,7 @@ def test_a_backend_is_made_by_its_name() -> None:
     needs = RemoteNeeds(runtime="catch", env_id=CATCH)
     assert isinstance(make_backend("static", needs, remotes=[remote]), StaticBackend)
     assert isinstance(make_backend("fake", needs), FakeBackend)
-    with pytest.raises(ConfigError, match="expected auto, docker, process, fake or static"):
+    with pytest.raises(ConfigError, match="expected auto, docker, process, fake, static or local"):
         make_backend("cloud", needs)  # type: ignore[arg-type]
 
 

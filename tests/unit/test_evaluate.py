@@ -15,7 +15,7 @@ from raygym.policies.a3c import A3CConfig, SharedParameters
 from raygym.policies.baselines import HoldPolicy
 from raygym.policies.checkpoint import Checkpoint
 from raygym.policies.networks import NetworkConfig
-from raygym.training.plan import EnvSettings
+from raygym.training.factories import EnvSettings
 from tests.support.plans import SPEC
 from tests.support.tiny_envs import ChoiceEnv, CountingEnv
 

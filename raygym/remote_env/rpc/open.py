@@ -24,6 +24,7 @@ from raygym.remote_env.rpc.dm_session import METHOD as DM_METHOD
 from raygym.remote_env.rpc.env import Failures, RpcEnv
 from raygym.remote_env.rpc.grpc_channel import GrpcChannel
 from raygym.remote_env.rpc.link import Link
+from raygym.remote_env.rpc.pictures import picture_message
 from raygym.remote_env.rpc.session import MakeOptions
 from raygym.remote_env.rpc.vector import RpcVectorEnv
 from raygym.wire.proto import raygym_v1_pb2 as pb
@@ -260,17 +261,6 @@ def _open_dm(access: Access, options: RpcOptions) -> DmEnv:
         ", nor do seeds, and every end is called terminated" if env.is_remote_gym else "",
     )
     return env
-
-
-def picture_message(observation: ObservationConfig | None) -> pb.Picture | None:
-    """Returns what is asked of the far end about pictures; None for nothing."""
-    if observation is None:
-        return None
-    return pb.Picture(
-        is_grey=observation.is_grey,
-        width=observation.width_px or 0,
-        height=observation.height_px or 0,
-    )
 
 
 def _spec(env_id: str, kwargs: dict[str, Any]) -> EnvSpec:

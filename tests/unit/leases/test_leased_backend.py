@@ -103,6 +103,15 @@ def test_a_first_start_makes_a_container_and_holds_it(world):
     assert f"worker-0: remote {remote.id} (flashgames) made in " in world.said[0]
 
 
+def test_a_lease_is_named_by_its_remote_and_token_while_it_is_held(world):
+    backend = world.process()
+    remote = backend.start("flashgames", client_id="worker-0")
+    lease = world.store.lease(remote.id)
+    assert backend.lease_id(remote.id) == f"{remote.id}:{lease.token}"
+    backend.remove(remote.id)
+    assert backend.lease_id(remote.id) == ""
+
+
 def test_a_steady_client_gets_its_remote_back_after_its_process_ended(world):
     first = world.process()
     remote = first.start("flashgames", client_id="worker-0")

@@ -12,6 +12,7 @@ from raygym.config import ObservationConfig
 from raygym.errors import ConfigError
 from raygym.policies import checkpoint as checkpoints
 from raygym.policies.a3c import A3CConfig, SharedParameters
+from raygym.policies.batched import BatchedConfig, BatchedLearner
 from raygym.policies.checkpoint import Checkpoint
 from raygym.policies.networks import NetworkConfig
 
@@ -129,3 +130,40 @@ def test_loading_runs_no_code_from_the_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ConfigError):
         checkpoints.load(tmp_path / "trap.pt")
     assert not (tmp_path / "trap-was-sprung").exists()
+
+
+def test_a_checkpoint_of_the_batched_learner_comes_back_as_it_was(
+    tmp_path: Path, checkpoint: Checkpoint
+):
+    network = NetworkConfig(
+        observation_shape=(12, 12, 4), action_count=3, core="feedforward", filter_count=4
+    )
+    config = BatchedConfig(gamma=0.9)
+    learner = BatchedLearner(network, config, seed=0)
+    checkpoint = replace(
+        checkpoint,
+        network=network,
+        learner=config,
+        parameters=learner.state(),
+        frame_stack=4,
+    )
+    held = checkpoints.load(checkpoints.save(checkpoint, tmp_path))
+    assert replace(held, parameters={}) == replace(checkpoint, parameters={})
+    other = BatchedLearner(network, config, seed=9)
+    other.restore(held.parameters)
+    assert np.array_equal(other.weights(), learner.weights())
+    assert torch.equal(held.actor_critic().policy.weight, learner.network.policy.weight)
+
+
+def test_a_checkpoint_from_before_there_was_another_learner_still_loads(
+    tmp_path: Path, checkpoint: Checkpoint
+):
+    path = checkpoints.save(checkpoint, tmp_path)
+    content = torch.load(path, weights_only=True)
+    for name in ("algorithm", "frame_stack"):
+        del content[name]
+    for name in ("core", "hidden_size"):
+        del content["network"][name]
+    torch.save(content, path)
+    held = checkpoints.load(path)
+    assert replace(held, parameters={}) == replace(checkpoint, parameters={})

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from raygym.errors import ConfigError
-from raygym.policies.networks import ActorCritic, NetworkConfig, SameConv
+from raygym.policies.networks import (
+    ActorCritic,
+    FeedForward,
+    NetworkConfig,
+    SameConv,
+    make_network,
+)
 
 SMALL = NetworkConfig(observation_shape=(10, 7, 3), action_count=4, filter_count=8, lstm_size=16)
 
@@ -109,3 +115,72 @@ def test_the_cell_is_torchs(network: ActorCritic):
     *_, seen = network(observations, state, nowhere(3))
     for ours, theirs in zip(seen, expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+PONG = NetworkConfig(
+    observation_shape=(40, 40, 4), action_count=6, core="feedforward", filter_count=16
+)
+VECTOR = NetworkConfig(observation_shape=(5,), action_count=3, core="feedforward", hidden_size=8)
+
+
+def test_the_core_decides_which_network_is_made():
+    assert isinstance(make_network(SMALL), ActorCritic)
+    assert isinstance(make_network(PONG), FeedForward)
+
+
+def test_a_feedforward_network_answers_each_picture_by_itself_whatever_leads():
+    network = make_network(PONG)
+    seen = torch.randint(0, 256, (3, 2, 40, 40, 4), dtype=torch.uint8)
+    logits, values, state = network(seen, (), torch.zeros(3, 2, dtype=torch.bool))
+    assert logits.shape == (3, 2, 6)
+    assert values.shape == (3, 2)
+    assert state == () == network.initial_state(2)
+    flat_logits, flat_values, _ = network(seen.flatten(0, 1), (), None)
+    assert torch.allclose(flat_logits.view(3, 2, 6), logits, atol=1e-5)
+    assert torch.allclose(flat_values.view(3, 2), values, atol=1e-5)
+
+
+def test_a_feedforward_network_of_pong_has_the_size_of_its_recipe():
+    network = make_network(PONG)
+    assert isinstance(network, FeedForward)
+    # 40 -> 20 -> 10 -> 5 -> 3
+    assert network.hidden[0].in_features == 16 * 3 * 3
+    assert sum(p.numel() for p in network.parameters()) == 46_471
+
+
+def test_a_feedforward_network_starts_orthogonal_with_a_nearly_uniform_policy():
+    network = make_network(VECTOR)
+    weight = network.policy.weight
+    assert torch.allclose(weight @ weight.T, 1e-4 * torch.eye(3), atol=1e-8)
+    logits, _, _ = network(torch.randn(4, 5), (), None)
+    assert torch.allclose(logits.softmax(-1), torch.full_like(logits, 1 / 3), atol=0.02)
+
+
+def test_the_value_of_a_vector_has_layers_of_its_own():
+    network = make_network(VECTOR)
+    network(torch.randn(4, 5), (), None)[1].sum().backward()
+    assert all(p.grad is None for p in network.hidden.parameters())
+    assert all(p.grad is not None for p in network.value_hidden.parameters())
+
+
+def test_the_scale_of_inputs_is_part_of_the_state_and_is_not_learned():
+    network, other = make_network(PONG), make_network(PONG)
+    network.set_input(mean=100.0, deviation=50.0)
+    other.load_state_dict(network.state_dict())
+    assert other.input_mean.item() == 100.0
+    assert other.input_scale.item() == pytest.approx(1 / 50)
+    assert {"input_mean", "input_scale"}.isdisjoint(dict(network.named_parameters()))
+    seen = torch.full((1, 40, 40, 4), 100, dtype=torch.uint8)
+    with torch.no_grad():
+        zeros = torch.relu(network.hidden[0].bias)
+        assert torch.allclose(network(seen, (), None)[0][0], network.policy(zeros), atol=1e-6)
+
+
+def test_an_lstm_takes_no_vectors():
+    with pytest.raises(ConfigError, match=r"observation_shape: expected \(height"):
+        NetworkConfig(observation_shape=(5,), action_count=2)
+
+
+def test_a_core_that_is_unknown_is_refused():
+    with pytest.raises(ConfigError, match="core: expected lstm or feedforward, got 'gru'"):
+        NetworkConfig(observation_shape=(5,), action_count=2, core="gru")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raygym.policies.returns import fold_cuts, generalised_advantages, n_step_returns
+from raygym.policies.returns import fold_cuts, generalised_advantages, n_step_returns, vtrace
 
 GAMMA = 0.5
 
@@ -162,3 +162,86 @@ def test_returns_agree_with_a_plain_loop_over_each_step(seed: int):
     for t in range(steps):
         if ends[t] != "failed":
             assert returns[t].item() == pytest.approx(expected(t), abs=1e-5)
+
+
+def random_case(seed: int, steps: int = 9, batch: int = 3) -> dict[str, torch.Tensor]:
+    """A rollout with every kind of end in it, folded; ``ratios`` are 0 where it failed."""
+    draw = torch.Generator().manual_seed(seed)
+    shape = (steps, batch)
+    ends = torch.randint(0, 8, shape, generator=draw)
+    mask = ends != 2
+    rewards, values, final_values = torch.randn(3, *shape, generator=draw)
+    ratios = torch.randn(shape, generator=draw).exp()
+    folded, discounts = fold_cuts(
+        rewards,
+        values,
+        terminated=ends == 0,
+        truncated=(ends == 1) | ~mask,
+        final_values=final_values,
+        mask=mask,
+        gamma=0.9,
+    )
+    return {
+        "rewards": folded,
+        "discounts": discounts,
+        "values": values,
+        "bootstrap_value": torch.randn(batch, generator=draw),
+        "ratios": torch.where(mask, ratios, 0.0),
+        "mask": mask,
+    }
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
+def test_vtrace_on_policy_gives_generalised_advantages(seed: int, gae_lambda: float):
+    case = random_case(seed)
+    mask = case.pop("mask")
+    case["ratios"] = mask.float()
+    targets, advantages = vtrace(**case, gae_lambda=gae_lambda)
+    case.pop("ratios")
+    expected = generalised_advantages(**case, gae_lambda=gae_lambda)
+    assert torch.allclose(advantages[mask], expected[mask], atol=1e-5)
+    assert torch.allclose(targets[mask], (expected + case["values"])[mask], atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(("rho_clip", "c_clip"), [(1.0, 1.0), (2.0, 0.7), (0.5, 1.5)])
+def test_vtrace_agrees_with_the_sum_in_the_paper(seed: int, rho_clip: float, c_clip: float):
+    case = random_case(seed)
+    case.pop("mask")
+    targets, advantages = vtrace(
+        **case, rho_clip=rho_clip, c_clip=c_clip, advantage_rho_clip=rho_clip
+    )
+    rewards, discounts, values = case["rewards"], case["discounts"], case["values"]
+    following = torch.cat([values[1:], case["bootstrap_value"][None]])
+    steps, batch = rewards.shape
+    for b in range(batch):
+        expected = [0.0] * (steps + 1)
+        expected[steps] = float(case["bootstrap_value"][b])
+        for s in range(steps):
+            total, product = float(values[s, b]), 1.0
+            for t in range(s, steps):
+                ratio = float(case["ratios"][t, b])
+                error = float(rewards[t, b] + discounts[t, b] * following[t, b] - values[t, b])
+                total += product * min(rho_clip, ratio) * error
+                product *= float(discounts[t, b]) * min(c_clip, ratio)
+            expected[s] = total
+        for s in range(steps):
+            ahead = rewards[s, b] + discounts[s, b] * expected[s + 1] - values[s, b]
+            weight = min(rho_clip, float(case["ratios"][s, b]))
+            assert targets[s, b].item() == pytest.approx(expected[s], abs=1e-4)
+            assert advantages[s, b].item() == pytest.approx(weight * float(ahead), abs=1e-4)
+
+
+def test_a_step_that_failed_gives_nothing_to_vtrace_and_takes_nothing():
+    case = random_case(3)
+    mask = case.pop("mask")
+    assert not mask.all()
+    targets, advantages = vtrace(**case, gae_lambda=0.95)
+    assert (advantages[~mask] == 0).all()
+    assert torch.equal(targets[~mask], case["values"][~mask])
+    first_failed = int(torch.nonzero(~mask[:, 0])[0])
+    case["rewards"][first_failed + 1 :] += 100.0
+    case["ratios"][first_failed + 1 :] *= 0.5
+    after, _ = vtrace(**case, gae_lambda=0.95)
+    assert torch.equal(after[: first_failed + 1, 0], targets[: first_failed + 1, 0])

@@ -121,6 +121,7 @@ class FakeRemotes:
         self.ready_errors: deque[Exception] = deque()
         self.on_start: Callable[[], None] = lambda: None
         self.is_closed = False
+        self.is_leasing = False
         self.seeds: list[int | None] = []
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
@@ -150,6 +151,9 @@ class FakeRemotes:
 
     def holds(self, remote_id: str) -> bool:
         return remote_id not in self.taken
+
+    def lease_id(self, remote_id: str) -> str:
+        return f"{remote_id}:7" if self.is_leasing else ""
 
     def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
         self.episodes.append((remote_id, steps))

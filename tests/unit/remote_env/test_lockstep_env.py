@@ -232,3 +232,23 @@ def test_an_action_outside_the_space_is_refused_and_harms_nothing() -> None:
     with pytest.raises(ConfigError, match=r"Discrete\(10\)"):
         env.step(10)
     assert env.step(0)[0].tolist() == [0, 1]
+
+
+def test_infos_name_the_lease_where_one_is_held() -> None:
+    played = Played()
+    assert "lease_id" not in played.env.reset()[1]
+    played.env.close()
+    played.backend.is_leasing = True
+    assert played.env.reset()[1]["lease_id"] == "r-2:7"
+    assert played.env.step(0)[4]["lease_id"] == "r-2:7"
+    played.env.close()
+
+
+def test_an_abandoned_environment_ends_its_remote_instead_of_giving_it_back() -> None:
+    played = Played()
+    played.env.reset()
+    played.env.abandon()
+    played.env.close()
+    assert (played.backend.removed, played.backend.released) == (["r-1"], [])
+    assert played.env.remotes_lost == 1
+    assert played.is_closed

@@ -6,6 +6,7 @@ import pytest
 from raygym.catalog import Region
 from raygym.config import ObservationConfig
 from raygym.core import UInt8Array
+from raygym.errors import ConfigError
 from raygym.remote_env.observations import ObservationMaker
 
 
@@ -68,3 +69,32 @@ def test_a_blank_observation_is_black_and_lies_in_the_space() -> None:
     blank = maker.blank()
     assert maker.space.contains(blank)
     assert not blank.any()
+
+
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_a_crop_is_a_part_of_the_region_taken_before_anything_else(is_grey: bool) -> None:
+    config = ObservationConfig(crop=(2, 1, 4, 4), height_px=2, width_px=2, is_grey=is_grey)
+    cropped = ObservationMaker(Region(100, 50, 8, 6), config)
+    alone = ObservationMaker(
+        Region(0, 0, 4, 4), ObservationConfig(height_px=2, width_px=2, is_grey=is_grey)
+    )
+    pixels = picture(6, 8)
+    assert cropped.space == alone.space
+    np.testing.assert_array_equal(
+        cropped.make(pixels), alone.make(np.ascontiguousarray(pixels[1:5, 2:6]))
+    )
+
+
+def test_a_crop_alone_keeps_its_size() -> None:
+    maker = ObservationMaker(Region(0, 0, 8, 6), ObservationConfig(crop=(3, 0, 5, 2)))
+    pixels = picture(6, 8)
+    observation = maker.make(pixels)
+    assert maker.space.contains(observation)
+    np.testing.assert_array_equal(observation, pixels[:2, 3:, :3])
+    assert not np.shares_memory(observation, pixels)
+
+
+@pytest.mark.parametrize("crop", [(4, 0, 5, 6), (0, 1, 8, 6)])
+def test_a_crop_beyond_the_region_is_refused(crop: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ConfigError, match="beyond the picture, which is 8 wide and 6 high"):
+        ObservationMaker(Region(0, 0, 8, 6), ObservationConfig(crop=crop))

@@ -392,3 +392,22 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: object) -> Non
     settings = {"spec": SPEC, "screen_px": (8, 8), "client_id": "c", name: value}
     with pytest.raises(ConfigError, match=name):
         SlotConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_infos_name_the_lease_where_one_is_held(remotes: FakeRemotes) -> None:
+    slot = remotes.slot()
+    assert "lease_id" not in slot.reset().info
+    slot.close()
+    remotes.is_leasing = True
+    slot = remotes.slot()
+    assert slot.reset().info["lease_id"] == "r-1:7"
+    assert slot.observe().info["lease_id"] == "r-1:7"
+
+
+def test_an_abandoned_slot_ends_its_remote_instead_of_giving_it_back(
+    slot: Slot, remotes: FakeRemotes
+) -> None:
+    slot.abandon()
+    slot.close()
+    assert (remotes.running, remotes.released) == ([], [])
+    assert slot.remotes_lost == 1

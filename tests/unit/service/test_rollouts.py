@@ -5,6 +5,8 @@ import pytest
 
 from raygym.core import Rollout
 from raygym.service.rollouts import RolloutBuilder, Step, join_rollouts
+from raygym.service.slot_sampler import SlotSampler
+from tests.support.fake_slots import FakePolicy, FakeSlots
 
 
 def make_step(number: int, **changes: object) -> Step:
@@ -89,3 +91,28 @@ def test_joined_rollouts_stand_side_by_side_and_count_as_the_oldest():
 def test_one_rollout_joined_is_itself():
     rollout = make_rollout()
     assert join_rollouts([rollout]) is rollout
+
+
+def test_traces_and_extras_are_joined_and_ids_become_one():
+    def played(names: tuple[str, ...], first_slot: int) -> Rollout:
+        slots = FakeSlots(
+            len(names), info=lambda slot, *_: {"remote_id": names[slot]} if names[slot] else {}
+        )
+        sampler = SlotSampler(slots, FakePolicy(), rollout_steps=2, first_slot=first_slot)
+        rollout = sampler.collect()
+        assert rollout is not None
+        return rollout
+
+    joined = join_rollouts([played(("a", ""), 0), played(("b", "a"), 2)])
+    traces = joined.traces
+    assert traces is not None
+    assert traces.slots.tolist() == [0, 1, 2, 3]
+    names = [traces.remote_ids[n] if n >= 0 else "" for n in traces.remotes[1]]
+    assert names == ["a", "", "b", "a"]
+    assert sorted(traces.remote_ids) == ["a", "b"]
+    assert traces.lag_ms.shape == (2, 4, 4)
+    assert joined.extras["logits"].shape == (2, 4, 4)
+
+
+def test_one_rollout_without_traces_leaves_the_whole_without():
+    assert join_rollouts([make_rollout(), make_rollout()]).traces is None

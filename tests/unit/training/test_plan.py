@@ -9,12 +9,12 @@ import pytest
 from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
-from raygym.training.config import TrainConfig
+from raygym.training.config import BatchedFlags, TrainConfig
+from raygym.training.factories import make_policy
 from raygym.training.plan import (
     default_reward_scale,
     lockstep_frames,
     make_plan,
-    make_policy,
     needs_realtime,
 )
 from tests.support.plans import SPEC, tiny_plan
@@ -57,8 +57,59 @@ def test_flags_change_size_colour_and_pace():
 def test_a_count_of_remotes_is_the_number_of_workers():
     plan = make_plan(TrainConfig(env="test.Catch-v0", remotes="3"))
     assert (plan.workers, addresses(plan)) == (3, None)
-    with pytest.raises(ConfigError, match="--workers 2 and --remotes 3 disagree"):
-        make_plan(TrainConfig(env="test.Catch-v0", remotes="3", workers=2))
+    with pytest.raises(ConfigError, match="--workers 4 and --remotes 3 disagree"):
+        make_plan(TrainConfig(env="test.Catch-v0", remotes="3", workers=4))
+    with pytest.raises(ConfigError, match="--num-slots 2 and --remotes 3 disagree"):
+        make_plan(TrainConfig(env="test.Catch-v0", remotes="3", num_slots=2))
+
+
+def test_few_workers_may_share_many_slots():
+    plan = make_plan(TrainConfig(env="test.Catch-v0", num_slots=8, workers=2))
+    assert (plan.workers, plan.actors) == (8, 2)
+    assert make_plan(TrainConfig(env="test.Catch-v0", num_slots=3)).actors == 3
+    with pytest.raises(ConfigError, match="--workers 4 share 2 slots"):
+        make_plan(TrainConfig(env="test.Catch-v0", num_slots=2, workers=4))
+
+
+def test_an_agent_without_memory_sees_several_frames_at_once():
+    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0", algo="batched"))
+    assert plan.network.observation_shape == (72, 96, 4)
+    assert plan.network.core == "feedforward"
+    assert plan.frame_stack == 4
+    assert make_plan(TrainConfig(env="flashgames.NeonRace-v0")).network.core == "lstm"
+
+
+def test_pong_is_seen_without_its_walls():
+    plan = make_plan(
+        TrainConfig(env="gym-core.PongDeterministic-v3", algo="batched", backend="local")
+    )
+    assert plan.observation is not None
+    assert plan.observation.crop == (0, 34, 160, 160)
+    assert plan.network.observation_shape == (40, 40, 4)
+    assert (plan.workers, plan.network.action_count) == (32, 6)
+
+
+def test_an_id_of_gymnasiums_own_needs_no_remote():
+    plan = make_plan(TrainConfig(env="CartPole-v1", algo="batched"))
+    assert plan.backend.name == "local"
+    assert plan.observation is None
+    assert plan.network.observation_shape == (4,)
+    assert plan.network.action_count == 2
+
+
+def test_continuous_actions_are_refused_with_a_way_out():
+    with pytest.raises(ConfigError, match="take Discrete actions, it has Box"):
+        make_plan(TrainConfig(env="Pendulum-v1", algo="batched"))
+
+
+def test_flags_change_single_constants_of_the_batched_learner():
+    config = TrainConfig(
+        env="CartPole-v1", algo="batched", batched=BatchedFlags(epochs=2, gamma=0.5)
+    )
+    changed = make_plan(config).batched
+    usual = make_plan(replace(config, batched=BatchedFlags())).batched
+    assert (changed.epochs, changed.gamma) == (2, 0.5)
+    assert replace(changed, epochs=usual.epochs, gamma=usual.gamma) == usual
 
 
 def test_each_worker_gets_one_address_with_its_password():

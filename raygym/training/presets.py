@@ -1,0 +1,119 @@
+"""What suits an environment unless somebody says otherwise: how it is seen and learned from."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from raygym.catalog import EnvSpec
+from raygym.config import ObservationConfig
+from raygym.policies.batched import BatchedConfig
+from raygym.policies.networks import NetworkConfig
+
+Memory = Literal["lstm", "frames"]
+"""How an agent remembers what it saw: by an LSTM, or by seeing several frames at once."""
+
+FLASH_FPS = 12.5
+FLASH_FRAME_SKIP = 4
+FLASH_OBSERVATION = ObservationConfig(height_px=128, width_px=200, is_grey=True)
+"""Universe-starter-agent's."""
+FLASH_LOCKSTEP_OBSERVATION = ObservationConfig(height_px=72, width_px=96, is_grey=True)
+"""A quarter of that: in lock-step the learner, not the game, sets the pace."""
+OTHER_OBSERVATION = ObservationConfig(height_px=42, width_px=42, is_grey=True)
+ATARI_OBSERVATION = ObservationConfig(height_px=84, width_px=84, is_grey=True)
+"""As Mnih et al., 2015, have it."""
+PONG_OBSERVATION = ObservationConfig(
+    height_px=40, width_px=40, is_grey=True, crop=(0, 34, 160, 160)
+)
+"""The field without score and walls, each pixel the mean of 4 x 4."""
+
+_PONG = re.compile(r"(^|\.|/)Pong\w*-v\d+$")
+_FRAME_STACK = 4
+_FEW, _SOME, _MANY = 2, 8, 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How an environment is played and learned from."""
+
+    observation: ObservationConfig | None
+    """How its picture becomes an observation; None keeps the environment's own vectors."""
+    fps: float | None = None
+    """Agent steps a second in real time; None for its own."""
+    num_slots: int = _FEW
+    """Number of environments."""
+    frame_stack: int = 1
+    """Observations seen at once."""
+    batched: BatchedConfig = field(default_factory=BatchedConfig)
+    """Constants of the batched learner."""
+    filter_count: int = 32
+    """Filters of each convolution of its network."""
+
+
+def preset_of(spec: EnvSpec, *, is_lockstep: bool, memory: Memory, sees_vectors: bool) -> Preset:
+    """Returns what suits an environment.
+
+    Args:
+        spec: The environment.
+        is_lockstep: Whether it stands still between steps.
+        memory: How the agent remembers.
+        sees_vectors: Whether it is to see the environment's own vectors.
+    """
+    stack = _FRAME_STACK if memory == "frames" else 1
+    if spec.runtime == "flashgames":
+        seen = FLASH_LOCKSTEP_OBSERVATION if is_lockstep else FLASH_OBSERVATION
+        return Preset(observation=seen, fps=FLASH_FPS, frame_stack=stack, batched=GAMES)
+    if sees_vectors:
+        return Preset(observation=None, num_slots=_SOME, batched=VECTORS)
+    if memory == "lstm" or not is_lockstep:
+        return Preset(observation=OTHER_OBSERVATION, frame_stack=stack, batched=GAMES)
+    if spec.runtime != "gym-core":
+        return Preset(observation=OTHER_OBSERVATION, frame_stack=stack, batched=GAMES)
+    is_pong = _PONG.search(spec.id) is not None
+    return Preset(
+        observation=PONG_OBSERVATION if is_pong else ATARI_OBSERVATION,
+        num_slots=_MANY,
+        frame_stack=stack,
+        filter_count=16 if is_pong else 32,
+        batched=PONG if is_pong else ATARI,
+    )
+
+
+def network_for(
+    preset: Preset, *, observation_shape: tuple[int, ...], action_count: int, memory: Memory
+) -> NetworkConfig:
+    """Returns the network that fits an environment.
+
+    Args:
+        preset: How it is played.
+        observation_shape: Of what the agent sees at once: all frames of the stack.
+        action_count: Number of Discrete actions.
+        memory: How the agent remembers.
+    """
+    return NetworkConfig(
+        observation_shape=observation_shape,
+        action_count=action_count,
+        filter_count=preset.filter_count,
+        core="lstm" if memory == "lstm" else "feedforward",
+    )
+
+
+def learner_count(num_slots: int) -> int:
+    """Returns how many learners suit this machine: one for each core, at most 2."""
+    return max(1, min(2, len(os.sched_getaffinity(0)), num_slots))
+
+
+PONG = BatchedConfig()
+ATARI = replace(PONG, anneal_steps=10_000_000, learning_rate=5e-4)
+GAMES = BatchedConfig(
+    gamma=0.97,
+    learning_rate=5e-4,
+    anneal_steps=None,
+    rollout_steps=64,
+    minibatch_steps=64,
+)
+"""For few slots of a game: its learner's batches are small, and it goes on for as long as it is
+let."""
+VECTORS = BatchedConfig(learning_rate=1e-3, anneal_steps=None, clip=0.2, epochs=4, rollout_steps=64)
