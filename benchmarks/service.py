@@ -1,6 +1,6 @@
 """What faults and Ray cost the rollout service, each as a ratio within one run.
 
-python benchmarks/service.py [--seconds 30] [--rounds 2] [--no-faults]
+python benchmarks/service.py [ROW ...] [--seconds 30] [--rounds 2]
 
 Both sides of a row take turns, so that what else the machine does meets both alike.
 """
@@ -8,7 +8,9 @@ Both sides of a row take turns, so that what else the machine does meets both al
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import io
 import os
 import random
 import signal
@@ -36,6 +38,7 @@ from raygym.vector.process_slots import ProcessSlots
 from raygym.vector.slots import Slots
 from raygym.vector.vector_env import SlotVectorEnv
 
+ROWS = ("crossing", "price", "processes", "actors")
 SLOTS = 8
 STEPS = 32
 SHAPE = (84, 84, 4)
@@ -48,6 +51,8 @@ CROSSING_STEPS = 128
 """As PPO plays them: 29 MB a Rollout."""
 CROSSINGS = 20
 PRICE_STEPS = 200
+TABLE = sys.stdout
+"""Ray itself prints there what it thinks of processes that were killed; see ``main``."""
 
 
 class Pictures(gymnasium.Env[Any, Any]):
@@ -97,6 +102,11 @@ def process_slots(directory: Path, first: int, count: int) -> Slots:
     return ProcessSlots(factory, count, num_processes=count)
 
 
+def row(text: str) -> None:
+    """Prints a row of the table."""
+    print(text, file=TABLE, flush=True)
+
+
 class Killer:
     """Ends one process with ``kill -9`` now and then, while it is told to.
 
@@ -127,8 +137,9 @@ class Killer:
         while not self._ended.wait(wait_s):
             slot = self._random.choice(sorted(self._directory.iterdir()))
             pid = int(slot.read_text().split()[self._of_actor])
-            os.kill(pid, signal.SIGKILL)
-            self.killed += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.killed += 1
             wait_s = FAULT_EVERY_S
 
 
@@ -162,11 +173,10 @@ def print_faults(seconds: float, rounds: int, *, of_actor: bool) -> None:
     what = "actor" if of_actor else "environment's process"
     share = with_faults / without
     aim = "stated" if of_actor else _verdict(share >= FAULTLESS_SHARE, f"{FAULTLESS_SHARE:.0%}")
-    print(
+    row(
         f"| env-steps/s, {SLOTS} slots of {1e3 * STEP_S:g} ms a step, kill -9 of one {what} "
         f"every {FAULT_EVERY_S:g} s ({killer.killed} killed) | {without:,.0f} without faults | "
-        f"{with_faults:,.0f} | {share:.1%} | {aim} |",
-        flush=True,
+        f"{with_faults:,.0f} | {share:.1%} | {aim} |"
     )
 
 
@@ -208,11 +218,10 @@ def print_crossing(rounds: int) -> None:
     memcpy_us, ray_us = (1e6 * statistics.median(times[kind]) / steps for kind in times)
     ray.kill(holder)
     ratio = ray_us / memcpy_us
-    print(
+    row(
         f"| us an env-step, Rollouts [{CROSSING_STEPS}, {SLOTS}] of 84x84x4 crossing Ray | "
         f"{memcpy_us:.1f} memcpy | {ray_us:.1f} | {ratio:.1f} | "
-        f"{_verdict(ratio <= CROSSING_AIM, f'at most {CROSSING_AIM:g}')} |",
-        flush=True,
+        f"{_verdict(ratio <= CROSSING_AIM, f'at most {CROSSING_AIM:g}')} |"
     )
 
 
@@ -236,10 +245,9 @@ def print_price(what: str, make: Callable[[int], gymnasium.Env[Any, Any]], round
         envs.close()
     base = medians.pop("processes")
     for name, ms in medians.items():
-        print(
+        row(
             f"| ms a step of {SLOTS} {what} through RayVectorEnv, {name} | "
-            f"{base:.2f} in processes | {ms:.2f} | {ms / base:.1f} | stated |",
-            flush=True,
+            f"{base:.2f} in processes | {ms:.2f} | {ms / base:.1f} | stated |"
         )
 
 
@@ -259,20 +267,21 @@ def _verdict(is_reached: bool, aim: str) -> str:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", default=ROWS, help=", ".join(ROWS))
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--no-faults", action="store_true")
     given = parser.parse_args()
     print(f"load average before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores\n")
-    print("| what | against | measured | ratio | aim |")
-    print("|---|---|---|---|---|")
-    with ray_running(4 * SLOTS, has_dashboard=False):
-        print_crossing(given.rounds)
-        print_price("CartPoles", cart_pole, given.rounds)
-        print_price("pictures of 84x84x4", pictures, given.rounds)
-        if not given.no_faults:
-            for of_actor in (False, True):
-                print_faults(given.seconds, given.rounds, of_actor=of_actor)
+    row("| what | against | measured | ratio | aim |")
+    row("|---|---|---|---|---|")
+    with contextlib.redirect_stdout(io.StringIO()), ray_running(4 * SLOTS, has_dashboard=False):
+        if "crossing" in given.rows:
+            print_crossing(given.rounds)
+        if "price" in given.rows:
+            print_price("CartPoles", cart_pole, given.rounds)
+            print_price("pictures of 84x84x4", pictures, given.rounds)
+        for kind in sorted({"processes", "actors"} & set(given.rows), reverse=True):
+            print_faults(given.seconds, given.rounds, of_actor=kind == "actors")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROUND_S = 0.5
 """About how long a round takes."""
 PICTURE = (84, 84, 4)
 UNEVEN_ENVS, SLOW_ENVS = 16, 2
-FAST_S, SLOW_S = 0.002, 0.02
+FAST_S, SLOW_S = 0.005, 0.05
 """How long a step of an uneven environment waits."""
 BATCH_SIZE = 8
 

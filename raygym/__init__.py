@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raygym.environments import make, make_vec
     from raygym.remote_env.rpc.remote import RemoteEnv, RemoteVectorEnv
     from raygym.runtimes.serve import serve_env
+    from raygym.service.ray_vector_env import RayVectorEnv
     from raygym.service.rollout_service import RolloutService
 
 __version__ = VERSION
@@ -25,6 +26,7 @@ __all__ = [
     "DockerConfig",
     "ObservationConfig",
     "Outcome",
+    "RayVectorEnv",
     "RemoteEnv",
     "RemoteVectorEnv",
     "RolloutService",
@@ -42,6 +44,7 @@ _HOMES = {
     "TlsFiles": "raygym.config",
     "VncOptions": "raygym.config",
     "Outcome": "raygym.core",
+    "RayVectorEnv": "raygym.service.ray_vector_env",
     "RemoteEnv": "raygym.remote_env.rpc.remote",
     "RemoteVectorEnv": "raygym.remote_env.rpc.remote",
     "serve_env": "raygym.runtimes.serve",

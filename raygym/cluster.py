@@ -36,6 +36,7 @@ _POLL_S = 3.0
 _MOST_FAILED_LOOKS = 5
 """So many looks at the head may fail in a row before a wait for nodes ends."""
 _LOOK = "RAY_AUTH_MODE=token raygym cluster status --json"
+_STOPPED = "raygym-stopped"
 _LAST_LINES = 15
 
 
@@ -53,8 +54,8 @@ class ClusterFile:
     """``aws``, ``local`` or another that Ray knows."""
     nodes: int
     """Number of nodes it asks for at once, the head among them."""
-    worker_ips: tuple[str, ...] = ()
-    """Machines of one's own; none for other providers."""
+    own_machines: tuple[str, ...] = ()
+    """Addresses of machines of one's own, the head first; none for other providers."""
     ssh_user: str = ""
     token_source: Path | None = None
     """Where the token of the cluster is kept here, if the file carries one."""
@@ -104,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         print(json.dumps(cluster.look()))
     else:
-        print(as_table(cluster.look()))
+        print(cluster.look()["text"])
     return 0
 
 
@@ -141,7 +142,7 @@ def read(path: Path) -> ClusterFile:
         name=str(held.get("cluster_name", "default")),
         provider=str(provider.get("type")),
         nodes=1 + wanted,
-        worker_ips=workers,
+        own_machines=(str(provider["head_ip"]), *workers) if "head_ip" in provider else (),
         ssh_user=str((held.get("auth") or {}).get("ssh_user", "ubuntu")),
         token_source=Path(token).expanduser() if token else None,
     )
@@ -234,16 +235,16 @@ class Cluster:
                 "stands above"
             )
         self._say(f"the head is up; waiting for {file.nodes - 1} more nodes")
-        self._say(as_table(self._wait_for_nodes(timeout_s)))
+        self._say(self._wait_for_nodes(timeout_s)["text"])
 
     def look(self) -> dict[str, Any]:
-        """Asks the head, and returns what ``Placement.as_json`` does and ``text``.
+        """Asks the head; returns what ``Placement.as_json`` does, and ``text`` for a person.
 
         Raises:
             ClusterError: No answer.
         """
         done = self._exec(_LOOK)
-        found = re.findall(r'^\{"text".*\}', done.stdout.replace("\r", ""), re.MULTILINE)
+        found = re.findall(r'^\{"text".*\}$', done.stdout, re.MULTILINE)
         if not found:
             raise ClusterError(
                 f"{self._file.name}: its head does not say how it is; is it up? "
@@ -263,7 +264,8 @@ class Cluster:
         if file.is_local:
             self._say("machines of one's own: Ray is stopped on each, the machines stay on")
             said = self._exec(_stop_all(file)).stdout
-            unreached = [ip for ip in file.worker_ips if f"raygym-stopped {ip}" not in said]
+            stopped = re.findall(rf"^{_STOPPED} (\S+)$", said, re.MULTILINE)
+            unreached = [ip for ip in file.own_machines if ip not in stopped]
         done = self._ray(["down", "-y", str(file.path)], timeout_s=_DOWN_S)
         if done.returncode != 0:
             raise ClusterError(
@@ -272,9 +274,9 @@ class Cluster:
             )
         if unreached:
             raise ClusterError(
-                f"{file.name}: the head is down, but whether Ray ended is not known of "
-                f"{', '.join(unreached)}: not reached from the head. Ray ends there by itself "
-                "about a minute after its head; or run `ray stop` there"
+                f"{file.name}: whether Ray ended is not known of {', '.join(unreached)}: not "
+                "reached. Without its head it ends by itself in a minute or so; or run `ray stop` "
+                "there"
             )
         self._say(f"{file.name} is down")
 
@@ -327,18 +329,17 @@ class Cluster:
         self._say(f"made a token: {source}; who has it may run code on the cluster")
 
     def _exec(self, command: str) -> subprocess.CompletedProcess[str]:
-        return self._ray(["exec", str(self._file.path), command], timeout_s=_EXEC_S, is_shown=False)
+        """Runs a line of shell on the head; what it prints comes without a terminal's codes."""
+        words = ["exec", str(self._file.path), command]
+        done = self._ray(words, timeout_s=_EXEC_S, is_shown=False)
+        done.stdout = re.sub(r"\x1b\[[0-9;]*m|\r", "", done.stdout)
+        return done
 
     def _ray(
         self, arguments: Sequence[str], *, timeout_s: float, is_shown: bool = True
     ) -> subprocess.CompletedProcess[str]:
         environment = {AUTOSCALER_V2: "0"} if self._file.is_local else {}
         return self._run(arguments, environment=environment, timeout_s=timeout_s, is_shown=is_shown)
-
-
-def as_table(placement: Mapping[str, Any]) -> str:
-    """Returns what ``Cluster.look`` found, for a person."""
-    return str(placement["text"])
 
 
 def _print_status_here(*, as_json: bool) -> int:
@@ -378,17 +379,19 @@ def _stop_all(file: ClusterFile) -> str:
         "-i ~/ray_bootstrap_key.pem -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
         "-o BatchMode=yes -o ConnectTimeout=10 -o LogLevel=ERROR"
     )
+    head, *workers = file.own_machines
     remote = shlex.quote("bash --login -c 'ray stop'")
-    workers = " & ".join(
+    stops = [f"ray stop && echo {_STOPPED} {shlex.quote(head)}"]
+    stops += [
         f"{{ timeout 60 ssh {options} {shlex.quote(f'{file.ssh_user}@{ip}')} {remote} "
-        f"&& echo raygym-stopped {shlex.quote(ip)}; }}"
-        for ip in file.worker_ips
-    )
+        f"&& echo {_STOPPED} {shlex.quote(ip)}; }} &"
+        for ip in workers
+    ]
     note = shlex.quote(f"/tmp/ray/cluster-{file.name}.state")  # noqa: S108  Ray's own
-    return f"ray stop; {workers + ' & wait; ' if workers else ''}rm -f {note}"
+    return "\n".join([*stops, "wait", f"rm -f {note}"])
 
 
 def _end_of(text: str) -> str:
-    lines = [line.rstrip() for line in text.replace("\r", "").splitlines()]
+    lines = [line.rstrip() for line in text.splitlines()]
     said = [line for line in lines if line and not re.search(r"INFO|Full command is", line)]
     return "\n".join(said[-_LAST_LINES:])

@@ -117,11 +117,11 @@ _Asked: TypeAlias = dict[ObjectRef[Any], tuple[_Actor, float]]
 class RayVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """Environments in Ray actors, stepped from here: every step crosses Ray.
 
-    The price: a step of 8 CartPoles, an actor each, took 4.3 ms on 2 cores, against 0.15 ms
-    in the processes of ``raygym.make_vec``; with all 8 in one actor it took 1.1 ms, and with
-    pictures of 84x84x4 uint8, an actor each, 4.9 ms. So this is
-    for environments that need other machines and are slow themselves, or for a program that
-    must see every step. ``raygym.RolloutService`` plays by whole rollouts and pays once for each.
+    The price: a step of 8 CartPoles on 2 busy cores took about 10 ms with an actor each, 1.5 ms
+    with all of them in one actor, and 0.3 ms in the processes of ``raygym.make_vec``
+    (``benchmarks/service.py price``). So this is for environments that need other machines and
+    are slow themselves, where somebody must see every step. ``raygym.RolloutService`` crosses
+    Ray once for each Rollout.
 
     The step after an episode's end resets that environment and ignores its action
     (``AutoresetMode.NEXT_STEP``). Every ``infos["outcome"]`` says how the step went, in words of

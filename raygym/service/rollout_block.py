@@ -37,8 +37,6 @@ class Stepped:
     """int32[n]: which Remote, -1 for none."""
     leases: npt.NDArray[np.int32]
     """int32[n]: which lease, -1 for none."""
-    observations: npt.NDArray[Any]
-    """[n, ...]: what followed."""
 
     def rows(self, rows: Int64Array) -> Stepped:
         """Returns some of the n."""
@@ -153,8 +151,16 @@ class RolloutBlock:
                 self._extras[name] = np.zeros(shape, values.dtype)
             self._extras[name][rows, columns] = values
 
-    def write_stepped(self, columns: Int64Array, stepped: Stepped) -> None:
-        """Writes what came of those choices, and moves the columns on by one row."""
+    def write_stepped(
+        self, columns: Int64Array, stepped: Stepped, observations: npt.NDArray[Any]
+    ) -> None:
+        """Writes what came of those choices, and moves the columns on by one row.
+
+        Args:
+            columns: int64[n].
+            stepped: What came of them, n rows.
+            observations: [B, ...], what followed, by column; read where a column is full now.
+        """
         rows = self.rows[columns]
         self._rewards[rows, columns] = stepped.rewards
         self._terminated[rows, columns] = stepped.terminated
@@ -167,7 +173,8 @@ class RolloutBlock:
         self.rows[columns] += 1
         is_last = self.rows[columns] == self.steps
         if is_last.any():
-            self._last_observation[columns[is_last]] = stepped.observations[is_last]
+            full = columns[is_last]
+            self._last_observation[full] = observations[full]
 
     def rollout(self, names: Names) -> Rollout:
         """Returns all columns without a copy; the block must not be written to after that."""

@@ -246,8 +246,11 @@ class Crew:
             self._lose(member, answer.failure)
         elif answer.stuck_s > limit_s:
             self._lose(member, f"stuck within its slots for {answer.stuck_s:.0f} s")
-        elif answer.error or answer.slots:
+        elif why := _why_hopeless(answer, self._config.actor.supervision.quarantine_after):
             self._check_starts()
+            # Another node may have what this one lacks.
+            if len(alive_nodes()) > 1:
+                self._lose(member, why)
         return None
 
     def _received(

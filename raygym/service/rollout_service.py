@@ -149,6 +149,7 @@ class RolloutService:
                 self._accounts,
                 clock=clock,
             )
+            self._stack.callback(self._crew.close, timeout_s=0.5)
             self._crew.version = int(getattr(policy, "weights_version", 0)) if is_policy else 0
             self.scale(num_slots)
         except BaseException:

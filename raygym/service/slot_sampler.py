@@ -216,7 +216,8 @@ class SlotSampler:
         slots = waiting[rows[filling, np.arange(len(waiting))] < self._steps]
         if len(slots) == 0:
             return
-        observations = self._observations[slots]
+        is_all = len(slots) == len(self._observations)
+        observations = self._observations if is_all else self._observations[slots]
         state = tuple(part[slots] for part in self._state)
         version = int(self._policy.weights_version)
         acted = as_acted(self._policy.act(observations, state))
@@ -224,13 +225,13 @@ class SlotSampler:
             rows = (self._filling[slots] == number).nonzero()[0]
             if len(rows) == 0:
                 continue
-            # The usual case, all slots in one block, is spared a copy of its pictures.
-            is_all = len(rows) == len(slots)
+            # The usual case, all in one block, is spared a copy of the pictures.
+            is_one = len(rows) == len(slots)
             block.write_acted(
                 slots[rows],
-                observations if is_all else observations[rows],
-                state if is_all else tuple(part[rows] for part in state),
-                acted if is_all else _rows_of(acted, rows),
+                observations if is_one else observations[rows],
+                state if is_one else tuple(part[rows] for part in state),
+                acted if is_one else _rows_of(acted, rows),
                 version,
                 self._accounts.episodes[slots[rows]],
             )
@@ -288,14 +289,12 @@ class SlotSampler:
             lag_ms=lag_ms,
             remotes=self._accounts.remotes[slots],
             leases=self._accounts.leases[slots],
-            observations=self._observations[slots],
         )
         for number, block in enumerate(self._blocks):
             mine = (self._filling[slots] == number).nonzero()[0]
             if len(mine):
-                block.write_stepped(
-                    slots[mine], stepped if len(mine) == len(slots) else stepped.rows(mine)
-                )
+                some = stepped if len(mine) == len(slots) else stepped.rows(mine)
+                block.write_stepped(slots[mine], some, self._observations)
         is_over = terminated | truncated
         self._is_waiting[slots[~is_over]] = True
         if is_over.any():
@@ -336,7 +335,7 @@ class SlotSampler:
                 self._blocks[number] = self._new_block()
                 return block.rollout(self._accounts.names)
         taken = [
-            block.take(np.flatnonzero(has_any & (older == number)), self._accounts.names)
+            block.take((has_any & (older == number)).nonzero()[0], self._accounts.names)
             for number, block in enumerate(self._blocks)
             if (has_any & (older == number)).any()
         ]

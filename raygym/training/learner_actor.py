@@ -23,6 +23,7 @@ from raygym.policies.batched import Average, BatchedLearner
 from raygym.service.reports import ActorReport
 from raygym.service.sampler import SamplerReport
 from raygym.training.learner_average import Averaging, Host, Meeting, PeerLost, join
+from raygym.training.learner_memory import keep_freed_memory
 from raygym.training.learner_sources import LearnerSetup, Seat, Source
 
 log = logging.getLogger(__name__)
@@ -174,6 +175,7 @@ class LearnerActor:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        keep_freed_memory()
         # These belong to a thread, not to a process.
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)

@@ -35,7 +35,7 @@ ORDERED_STORES = ("x86_64", "AMD64")
 
 _SHARED_DIRECTORY = Path("/dev/shm")  # noqa: S108 - memory, not a file that others could plant
 _LINE = 8
-_BUSY_TURNS = 3000
+_BUSY_TURNS = 300
 _YIELD_S = 0.005
 _NAP_S = 0.0002
 _LOOK_S = 0.1

@@ -14,7 +14,7 @@ from raygym.policies import checkpoint as checkpoints
 from raygym.policies.a3c import A3CConfig
 from raygym.policies.batched import BatchedConfig
 from raygym.policies.checkpoint import Checkpoint
-from raygym.service.rollout_actor import SlotsFactory
+from raygym.service.actor_answers import SlotsFactory
 from raygym.service.slot_making import slots_of_id
 from raygym.training.config import RLLIB_ALGOS, TrainConfig
 from raygym.training.files import write_json

@@ -233,17 +233,18 @@ class ProcessSlots:
     def _on_answer(self, body: bytes) -> None:
         count = int.from_bytes(body[:4], "little")
         slots = np.frombuffer(body, np.int32, count, 4)
-        numbers = slots.tolist()
         first = self._state[slots] == _RESETTING
         self._is_first[slots] = first
         self._sides[slots] = self._block.sides[slots]
         self._state[slots] = _READY
         self._is_over[slots] = self._block.terminated[slots] | self._block.truncated[slots]
-        self._ready.extend(numbers)
+        self._ready.extend(slots.tolist())
         if len(body) > 4 + 4 * count:
             for slot, (info, observation) in pickle.loads(body[4 + 4 * count :]).items():  # noqa: S301
                 if info:
                     self._infos[slot] = info
+                    if self._block.truncated[slot] and info.get("outcome", "ok") != "ok":
+                        self._records[slot].cut(info["outcome"], str(info.get("reason", "")))
                 if not self._has_array_observations:
                     self._objects[slot] = observation
         if first.any():

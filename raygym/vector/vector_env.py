@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -319,8 +320,9 @@ class SlotVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return ready
 
     def _drain(self) -> None:
-        """Takes what is still due, and drops it."""
-        self._collect(int(self._is_pending.sum()), None)
+        """Takes what is still due, and drops it; a slot that refused an action owes nothing."""
+        with contextlib.suppress(StepTimeout):
+            self._collect(int(self._is_pending.sum()), None)
         self._waiting = []
         self._is_pending[:] = False
 

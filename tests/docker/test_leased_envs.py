@@ -197,7 +197,7 @@ class TestGymCore:
         envs = raygym.make_vec(CART, remotes=20, backend="docker", mode="lockstep")
         try:
             envs.reset(seed=1)
-            ids = {env.remote_id for env in envs.envs}
+            ids = set(envs.remote_ids)
             assert len(ids) == 20
             assert all(running(engine, remote_id) for remote_id in ids)
         finally:

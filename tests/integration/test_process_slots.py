@@ -31,6 +31,7 @@ from tests.support.worker_envs import (
     END,
     EXIT,
     HANG,
+    LOSE,
     NOTHING,
     RAISE,
     WRONG_SHAPE,
@@ -206,6 +207,14 @@ def test_a_process_that_dies_again_and_again_is_started_later_and_later(make: Ma
         slots.recv(timeout_s=ANSWER_S)
         assert time.monotonic() - sent_s > 0.2 * 2 ** (tries - 1)
         step(slots, {0: END})
+
+
+def test_a_failure_that_the_environment_tells_itself_is_counted_and_passed_on(make: Make) -> None:
+    slots = make(1)
+    begin(slots)
+    assert_cut(step(slots, {0: LOSE}), 0, "infra_failure", "lost")
+    assert begin(slots).observations.tolist() == [[0, 1, 2, 0]], "the same environment"
+    assert slots.reports()[0].cuts == {"infra_failure": 1}
 
 
 @pytest.mark.parametrize("is_killed", [True, False])

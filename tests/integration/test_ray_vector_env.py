@@ -96,6 +96,16 @@ def test_it_plays_as_gymnasiums_own_vector_env_does(envs_per_actor):
         theirs.close()
 
 
+def test_an_environment_id_goes_to_make_in_each_actor():
+    envs = RayVectorEnv("CartPole-v1", 2, make_kwargs={"client_id": "by-id"})
+    try:
+        observations, infos = envs.reset(seed=3)
+        assert observations.shape == (2, 4)
+        assert infos["outcome"].tolist() == ["ok", "ok"]
+    finally:
+        envs.close()
+
+
 def test_each_slot_is_reset_by_the_step_after_its_end():
     envs = RayVectorEnv(counting, 2)
     try:

@@ -17,13 +17,15 @@ from raygym.service.detached import NAMESPACE
 from raygym.service.ray_registry import NAME
 from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost
-from raygym.service.rollout_actor import SlotsFactory
+from raygym.service.actor_answers import SlotsFactory
 from raygym.service.rollout_service import RolloutService
 from tests.support.directory_store import DirectoryStore
 from tests.support.leased_ledger import LeasedLedgerSlots
 from tests.support.ledger_env import AnsweringPolicy, Ledger, LedgerSlots, play_until
 from tests.support.process_tree import all_end
 from tests.support.ray_holder import is_running, kill_9
+
+pytestmark = pytest.mark.timeout(600)
 
 SLOTS, SLOTS_PER_ACTOR = 4, 2
 WITHIN_S = 120.0

@@ -304,6 +304,27 @@ def never_starts(first_slot: int, num_slots: int) -> FakeSlots:
     raise RemoteFailedToStart(f"slots {first_slot} to {num_slots}; log: the image is broken")
 
 
+def test_an_actor_whose_starts_all_fail_is_made_anew_where_there_are_other_nodes(
+    serve, tmp_path, monkeypatch
+):
+    here = ray.get_runtime_context().get_node_id()
+    monkeypatch.setattr("raygym.service.rollout_crew.alive_nodes", lambda: [here, "a" * 56])
+    patience = Supervision(first_retry_s=0.01, longest_retry_s=0.02, quarantine_after=3)
+    env = functools.partial(starts_in_a_second_process, tmp_path)
+    service = serve(env, 4, slots_per_actor=2, supervision=patience)
+    until(service, lambda r: 0 in r.traces.slots)
+    assert service.stats().actors_lost == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def starts_in_a_second_process(path: Path, first_slot: int, num_slots: int) -> FakeSlots:
+    if first_slot == 0:
+        (path / str(os.getpid())).touch()
+        if len(list(path.iterdir())) < 2:
+            raise RemoteFailedToStart("nothing starts here")
+    return FakeSlots(num_slots)
+
+
 def test_a_policy_that_breaks_is_told_after_some_tries(serve):
     patience = Supervision(first_retry_s=0.01, longest_retry_s=0.02)
     service = serve(fake_slots, 2, policy=breaks, supervision=patience)

@@ -25,7 +25,7 @@ SLOTS = 2
 COMMAND_S = 120.0
 START_OPTIONS = "--num-cpus=2 --object-store-memory=100000000 --disable-usage-stats"
 TRAIN = (
-    f"env RAY_ADDRESS=auto python -m raygym.train --env test.Catch-v0 --backend process "
+    f"python -m raygym.train --env test.Catch-v0 --backend process "
     f"--workers {2 * SLOTS} --minutes 20 --logdir ~/run"
 )
 _STEPS = re.compile(r"^\d.* min +steps (\d+)", re.MULTILINE)

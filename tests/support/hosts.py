@@ -26,7 +26,7 @@ NETWORK = "198.18.0"
 _NEEDS = {
     # OpenSSH's would be started for all to reach, on each machine where these tests are run.
     "dropbear": "dropbear-bin",
-    "ssh-keygen": "openssh-client",
+    "ssh": "openssh-client",
     "rsync": "rsync",
     "ip": "iproute2",
 }

@@ -81,19 +81,23 @@ _POD = _thing(
         ),
     ),
 )
+# KubeRay refuses a cluster with labels among these.
+_STARTED = {**TEXTS, "propertyNames": {"not": {"const": "labels"}}}
 _HEAD = _thing(
-    "template rayStartParams",
+    "template rayStartParams labels",
     template=_POD,
-    rayStartParams=TEXTS,
+    rayStartParams=_STARTED,
+    labels=TEXTS,
     # Neither a LoadBalancer nor an ingress: what is open to the world is open to run code.
     serviceType={"const": "ClusterIP"},
     enableIngress={"const": False},
 )
 _WORKERS = _thing(
-    "groupName template rayStartParams replicas minReplicas maxReplicas",
+    "groupName template rayStartParams labels replicas minReplicas maxReplicas",
     groupName=_NAME,
     template=_POD,
-    rayStartParams=TEXTS,
+    rayStartParams=_STARTED,
+    labels=TEXTS,
     replicas=COUNT,
     minReplicas=COUNT,
     maxReplicas={"type": "integer", "minimum": 1},

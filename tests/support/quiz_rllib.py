@@ -1,4 +1,7 @@
-"""RLlib's PPO, taught the quiz of ``faulty_env`` by our EnvRunner; the same twice for one seed."""
+"""RLlib's algorithms, taught the quiz of ``faulty_env`` by our EnvRunner.
+
+PPO learns the same twice for one seed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -28,7 +34,8 @@ SLOTS = 6
 STEPS = 20
 ROLLOUT_STEPS = 5
 """Few, as a sample ends with a whole Rollout, and what failed does not count for it."""
-UPDATES = 48
+UPDATES: dict[type[AlgorithmConfig], int] = {PPOConfig: 48, IMPALAConfig: 96, APPOConfig: 96}
+"""Iterations, by algorithm."""
 
 
 class BlindService(InlineService):
@@ -75,8 +82,14 @@ class Module:
         return actions, np.zeros(len(actions), np.float32), values, ()
 
 
-def teach_rllib(kind: Kind | None, seed: int, *, has_mask: bool = True) -> Lesson:
-    """Trains PPO, all in this process; Ray must run."""
+def teach_rllib(
+    kind: Kind | None,
+    seed: int,
+    *,
+    has_mask: bool = True,
+    algo: type[AlgorithmConfig] = PPOConfig,
+) -> Lesson:
+    """Trains all in this process; Ray must run."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     envs: list[gymnasium.Env[Any, Any]] = []
@@ -87,14 +100,15 @@ def teach_rllib(kind: Kind | None, seed: int, *, has_mask: bool = True) -> Lesso
 
     service = InlineService if has_mask else BlindService
     with mock.patch.object(ServiceEnvRunner, "make_service", staticmethod(service)):
-        algorithm = _config(lambda _first, count: InlineSlots(env_of, count), seed).build_algo()
+        config = _config(algo, lambda _first, count: InlineSlots(env_of, count), seed)
+        algorithm = config.build_algo()
     curve: list[float] = []
     values = np.empty(0, np.float32)
     try:
         module = algorithm.learner_group._learner.module["default_policy"].unwrapped()
-        for update in range(1, UPDATES + 1):
+        for update in range(1, UPDATES[algo] + 1):
             algorithm.train()
-            if update % (UPDATES // CHECKPOINTS) == 0:
+            if update % (UPDATES[algo] // CHECKPOINTS) == 0:
                 score, values = examine(Module(module, seed), is_picture=False)
                 curve.append(score)
         weights = torch.nn.utils.parameters_to_vector(module.parameters())
@@ -104,8 +118,9 @@ def teach_rllib(kind: Kind | None, seed: int, *, has_mask: bool = True) -> Lesso
     return Lesson(tuple(curve), values, weights.detach().numpy().copy(), failures)
 
 
-def _config(slots: Any, seed: int) -> Any:
-    config = PPOConfig().debugging(seed=seed, log_level="ERROR")
+def _config(algo: type[AlgorithmConfig], slots: Any, seed: int) -> Any:
+    config: Any = algo()
+    config.debugging(seed=seed, log_level="ERROR").learners(num_learners=0)
     env = quiz(None, 0, is_picture=False)
     rollout_config(
         config,
@@ -119,13 +134,12 @@ def _config(slots: Any, seed: int) -> Any:
         ),
         seed=seed,
     )
-    return config.training(
-        gamma=GAMMA,
-        lambda_=0.95,
-        lr=5e-3,
-        train_batch_size_per_learner=SLOTS * STEPS,
-        minibatch_size=SLOTS * STEPS,
-        num_epochs=2,
-        entropy_coeff=0.01,
-        use_kl_loss=False,
-    ).learners(num_learners=0)
+    config.training(
+        gamma=GAMMA, lr=5e-3, train_batch_size_per_learner=SLOTS * STEPS, entropy_coeff=0.01
+    )
+    if algo is PPOConfig:
+        return config.training(
+            lambda_=0.95, minibatch_size=SLOTS * STEPS, num_epochs=2, use_kl_loss=False
+        )
+    config.env_runners(rollout_fragment_length=STEPS).reporting(min_time_s_per_iteration=0)
+    return config.training(vf_loss_coeff=0.5)

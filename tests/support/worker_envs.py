@@ -14,7 +14,7 @@ import numpy as np
 from raygym.core import UInt8Array
 from raygym.errors import ConfigError
 
-NOTHING, RAISE, HANG, DIE, EXIT, END, WRONG_SHAPE = range(7)
+NOTHING, RAISE, HANG, DIE, EXIT, END, WRONG_SHAPE, LOSE = range(8)
 USUAL_STEP_S, SLOW_STEP_S = 0.002, 0.1
 
 
@@ -38,7 +38,7 @@ class FaultyEnv(gymnasium.Env[UInt8Array, int]):
         self._slow_after = slow_after
         self._episode = self._steps = 0
         self.observation_space = gymnasium.spaces.Box(0, 255, (4,), np.uint8)
-        self.action_space = gymnasium.spaces.Discrete(7)
+        self.action_space = gymnasium.spaces.Discrete(8)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -63,6 +63,8 @@ class FaultyEnv(gymnasium.Env[UInt8Array, int]):
             is_slow = (self._slot, self._made) == (0, 1) and self._steps > self._slow_after
             time.sleep(SLOW_STEP_S if is_slow else USUAL_STEP_S)
         observation = np.zeros((4, 1)) if action == WRONG_SHAPE else self._observation()
+        if action == LOSE:
+            return observation, 0.0, False, True, {"outcome": "infra_failure", "reason": "lost"}
         return observation, 1.0, action == END, False, {}
 
     def _observation(self) -> UInt8Array:

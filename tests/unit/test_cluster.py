@@ -36,6 +36,9 @@ def status(nodes: int) -> str:
     return f"Warning: Permanently added\r\n{text}\r\nShared connection closed.\r\nINFO x\n"
 
 
+STOPPED = "\x1b[0mraygym-stopped 10.0.0.1\r\nraygym-stopped 10.0.0.2\r\n"
+
+
 class FakeRay:
     """Answers as ``ray`` would; notes what it was asked."""
 
@@ -188,24 +191,32 @@ def test_a_token_that_should_come_from_elsewhere_is_not_made(tmp_path):
 def test_down_stops_ray_on_own_machines_first_as_ray_leaves_it_running_there(local):
     local.ray.answers["exec"] = lambda _: (
         0,
-        "raygym-stopped 10.0.0.2\r\nraygym-stopped 10.0.0.3\r\n",
+        STOPPED + "raygym-stopped 10.0.0.3\r\n",
     )
     local.cluster.down()
     stop, down = local.ray.asked
     assert stop[0] == "exec"
-    assert re.search(r"me@10\.0\.0\.2 .*me@10\.0\.0\.3 ", stop[-1])
+    assert re.search(r"me@10\.0\.0\.2 .*me@10\.0\.0\.3 ", stop[-1], re.DOTALL)
     assert down[:2] == ("down", "-y")
     assert local.said[-1] == "mine is down"
 
 
 def test_down_names_the_machines_on_which_ray_may_still_run(local):
-    local.ray.answers["exec"] = lambda _: (0, "raygym-stopped 10.0.0.2\r\n")
-    with pytest.raises(ClusterError, match=r"not known of 10\.0\.0\.3"):
+    # Ray shows the whole command, too.
+    echoed = "INFO Running `ray stop && echo raygym-stopped 10.0.0.3`\r\n"
+    local.ray.answers["exec"] = lambda _: (0, echoed + STOPPED)
+    with pytest.raises(ClusterError, match=r"not known of 10\.0\.0\.3:"):
         local.cluster.down()
     assert local.ray.asked[-1][0] == "down"
 
 
-def test_what_stops_own_machines_is_one_sound_line_of_shell(tmp_path):
+def test_down_says_so_where_not_even_the_head_was_reached(local):
+    local.ray.answers["exec"] = lambda _: (1, "ssh: No route to host\n")
+    with pytest.raises(ClusterError, match=r"not known of 10\.0\.0\.1, 10\.0\.0\.2, 10\.0\.0\.3"):
+        local.cluster.down()
+
+
+def test_what_stops_own_machines_is_sound_shell(tmp_path):
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     log = tmp_path / "log"

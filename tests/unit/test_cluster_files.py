@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -186,6 +185,11 @@ def test_a_machine_of_ones_own_says_how_many_slots_it_has(key):
         assert arguments["--labels"] == f"{KIND_LABEL}=env"
 
 
+def test_own_machines_get_the_autoscaler_that_starts_workers_from_plain_ray_up_too():
+    (start,) = [each for each in loaded("local")["head_start_ray_commands"] if "ray start" in each]
+    assert re.search(r"export .*\bRAY_enable_autoscaler_v2=0\b.*\bray start", start, re.S)
+
+
 @pytest.mark.parametrize("provider", FILES)
 def test_nodes_get_the_ray_that_is_tested(provider):
     pins = (TOP / "constraints.txt").read_text().splitlines()
@@ -205,15 +209,22 @@ def test_kuberay_files_are_what_their_definitions_ask_for(path):
 
 
 @pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.stem)
-def test_pods_for_remotes_have_slots_and_a_label(path):
-    cluster = kuberay.cluster_of(documents(path)[0])
-    (group,) = cluster["workerGroupSpecs"]
-    started = group["rayStartParams"]
-    # KubeRay puts it into a command line as it is: a shell takes the outer quotes away.
-    (resources,) = shlex.split(started["resources"])
-    assert json.loads(resources)[ENV_SLOTS] >= 1
-    assert started["labels"] == f"{KIND_LABEL}=env"
-    assert cluster["headGroupSpec"]["rayStartParams"]["labels"] == f"{KIND_LABEL}=head"
+def test_pods_for_remotes_have_slots_and_a_label_as_rays_autoscaler_reads_them(path):
+    from ray.autoscaler._private.kuberay.autoscaling_config import (
+        _derive_autoscaling_config_from_ray_cr,
+    )
+
+    document = documents(path)[0]
+    cluster = kuberay.cluster_of(document)
+    names = {"metadata": {"name": "raygym", "namespace": "default"}}
+    derived = validated(_derive_autoscaling_config_from_ray_cr({**names, "spec": cluster}))
+    types = derived["available_node_types"]
+    head, env = types.pop(derived["head_node_type"]), types.pop("env")
+    assert types == {}
+    assert env["resources"][ENV_SLOTS] >= 1
+    assert ENV_SLOTS not in head["resources"]
+    assert (env["labels"], head["labels"]) == ({KIND_LABEL: "env"}, {KIND_LABEL: "head"})
+    assert (env["min_workers"], env["max_workers"]) == (1, 8)
     assert cluster["rayVersion"] == ray.__version__
 
 
@@ -227,6 +238,10 @@ def _with_an_open_service(spec):
 
 def _with_a_misspelt_field(spec):
     spec["workerGroupSpecs"][0]["maxReplica"] = 3
+
+
+def _with_labels_where_they_are_refused(spec):
+    spec["headGroupSpec"]["rayStartParams"]["labels"] = "raygym/kind=head"
 
 
 def _without_limits(spec):
@@ -255,6 +270,7 @@ def _with_too_many_replicas(spec):
         _without_token,
         _with_an_open_service,
         _with_a_misspelt_field,
+        _with_labels_where_they_are_refused,
         _without_limits,
         _as_root,
         _with_another_port,
