@@ -186,6 +186,14 @@ class Rollout:
     """Where each step came from; None in a rollout made by hand."""
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """What else the policy said of each step, by name: [T, B, ...] each."""
+    final_observations: npt.NDArray[Any] | None = None
+    """[n, ...]: what the n steps of ``is_cut`` ended on, row by row; None where nobody kept it."""
+
+    @property
+    def is_cut(self) -> npt.NDArray[np.bool_]:
+        """bool[T, B]: the episode was cut with this step, but not by a failure."""
+        cut: npt.NDArray[np.bool_] = self.truncated & ~self.terminated & self.mask
+        return cut
 
 
 @dataclass(frozen=True, kw_only=True)

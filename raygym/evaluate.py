@@ -108,9 +108,7 @@ def make_match(config: EvaluateConfig) -> Match:
         )
     spec, _ = find_spec(held.env if held else str(config.env))
     frame_skip = _frames(config, spec, held)
-    preset = preset_of(
-        spec, is_lockstep=frame_skip is not None, memory="lstm", sees_vectors=False
-    )
+    preset = preset_of(spec, is_lockstep=frame_skip is not None, memory="lstm", sees_vectors=False)
     observation, fps = preset.observation, preset.fps
     if held is not None:
         observation, fps = held.observation, held.fps

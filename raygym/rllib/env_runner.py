@@ -113,7 +113,7 @@ class ServiceEnvRunner(EnvRunner, Checkpointable):
             seed=seed,
             make_kwargs=settings.make_kwargs,
             supervision=settings.supervision,
-            actor_options=settings.actor_options,
+            actor_options=_actor_options(settings),
         )
         self._tell_policies()
 
@@ -301,6 +301,18 @@ def _settings(config: AlgorithmConfig) -> ServiceSettings:
                 "act; stack frames and scale rewards with rollout_config"
             )
     return settings
+
+
+def _actor_options(settings: ServiceSettings) -> dict[str, Any]:
+    """Returns Ray's options of the service's actors.
+
+    A trial of Tune keeps what it starts within its own placement group, which has no room for
+    them; they would wait for ever.
+    """
+    options = dict(settings.actor_options or {})
+    if ray.is_initialized() and ray.util.get_current_placement_group() is not None:
+        options.setdefault("scheduling_strategy", "SPREAD")
+    return options
 
 
 def _as_rllib(method: Any) -> Callable[..., None]:

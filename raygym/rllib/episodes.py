@@ -120,17 +120,13 @@ class EpisodeCutter:
         """Returns the part whose episode ends with step ``end``."""
         is_ok = bool(rollout.mask[end, column])
         terminated = is_ok and bool(rollout.terminated[end, column])
-        is_last = end + 1 == len(rollout.mask)
+        follower = _follower(rollout, column, end) if is_ok else None
         return _Part(
             column=column,
             start=start,
-            stop=end + 1 if terminated or (is_ok and is_last) else end,
+            stop=end + 1 if terminated or follower is not None else end,
             # Nothing is learned from what follows an end; only its shape must be right.
-            final_observation=(
-                rollout.last_observation[column]
-                if is_ok and is_last
-                else rollout.observations[end, column]
-            ),
+            final_observation=(rollout.observations[end, column] if follower is None else follower),
             terminated=terminated,
             truncated=not terminated,
         )
@@ -220,3 +216,15 @@ class EpisodeCutter:
         nested = InfiniteLookbackBuffer(tree.unflatten_as(self._state, parts))
         nested.lookback = int(has_before)
         return nested
+
+
+def _follower(rollout: Rollout, column: int, end: int) -> npt.NDArray[Any] | None:
+    """Returns what a step that ended an episode led to; None where nobody kept it."""
+    if rollout.final_observations is not None and rollout.is_cut[end, column]:
+        before = int(rollout.is_cut[:end].sum() + rollout.is_cut[end, :column].sum())
+        kept: npt.NDArray[Any] = rollout.final_observations[before]
+        return kept
+    if end + 1 == len(rollout.mask):
+        last: npt.NDArray[Any] = rollout.last_observation[column]
+        return last
+    return None

@@ -202,6 +202,14 @@ def look(gcs_address: str | None = None) -> Placement:
     )
 
 
+def has_waiting_slots() -> bool:
+    """Returns whether slots of the cluster wait for a place; False where Ray does not answer."""
+    try:
+        return look().waiting > 0
+    except (RayError, RuntimeError, OSError):
+        return False
+
+
 def scarce(wanted: Mapping[str, float], nodes: Sequence[NodePlaces]) -> list[str]:
     """Returns the resources for want of which an actor has no place.
 

@@ -108,6 +108,7 @@ class RolloutBlock:
         self._leases = np.empty(shape, np.int32)
         self._initial_state: tuple[Float32Array, ...] | None = None
         self._extras: dict[str, npt.NDArray[Any]] = {}
+        self._final_observations: dict[tuple[int, int], npt.NDArray[Any]] = {}
         self.steps = steps
         self.rows = np.zeros(columns, np.int64)
         """int64[B]: steps that each column has; T where it is full."""
@@ -159,7 +160,8 @@ class RolloutBlock:
         Args:
             columns: int64[n].
             stepped: What came of them, n rows.
-            observations: [B, ...], what followed, by column; read where a column is full now.
+            observations: [B, ...], what followed, by column; read where a column is full now
+                or its episode was cut.
         """
         rows = self.rows[columns]
         self._rewards[rows, columns] = stepped.rewards
@@ -170,6 +172,9 @@ class RolloutBlock:
         self._lag_ms[rows, columns] = stepped.lag_ms
         self._remotes[rows, columns] = stepped.remotes
         self._leases[rows, columns] = stepped.leases
+        is_cut = stepped.truncated & ~stepped.terminated & (stepped.outcomes == 0)
+        for row, column in zip(rows[is_cut], columns[is_cut], strict=True):
+            self._final_observations[int(row), int(column)] = np.array(observations[column])
         self.rows[columns] += 1
         is_last = self.rows[columns] == self.steps
         if is_last.any():
@@ -184,6 +189,10 @@ class RolloutBlock:
         """Returns a copy of some columns, which are free after it."""
         taken = self._make(columns, names)
         self.rows[columns] = 0
+        free = set(columns.tolist())
+        self._final_observations = {
+            place: kept for place, kept in self._final_observations.items() if place[1] not in free
+        }
         return taken
 
     def _make(self, columns: Int64Array | slice, names: Names) -> Rollout:
@@ -220,7 +229,21 @@ class RolloutBlock:
                 lease_ids=lease_ids,
             ),
             extras={name: cut(values) for name, values in self._extras.items()},
+            final_observations=self._cut_observations(columns),
         )
+
+    def _cut_observations(self, columns: Int64Array | slice) -> npt.NDArray[Any]:
+        """Returns what the episodes that were cut in some columns ended on, row by row."""
+        order = {int(c): i for i, c in enumerate(np.arange(len(self.rows))[columns])}
+        places = sorted(
+            (place for place in self._final_observations if place[1] in order),
+            key=lambda place: (place[0], order[place[1]]),
+        )
+        shape = (len(places), *self._last_observation.shape[1:])
+        kept = np.empty(shape, self._last_observation.dtype)
+        for index, place in enumerate(places):
+            kept[index] = self._final_observations[place]
+        return kept
 
     def _write_initial_state(
         self, columns: Int64Array, is_first_row: BoolArray, state: tuple[Float32Array, ...]

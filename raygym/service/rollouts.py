@@ -121,7 +121,20 @@ def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
             name: np.concatenate([r.extras[name] for r in rollouts], axis=1)
             for name in rollouts[0].extras
         },
+        final_observations=_join_final_observations(rollouts),
     )
+
+
+def _join_final_observations(rollouts: Sequence[Rollout]) -> npt.NDArray[Any] | None:
+    """Returns None unless all kept them; else those of all, row by row of what is joined."""
+    kept = [r.final_observations for r in rollouts]
+    if any(one is None for one in kept):
+        return None
+    rows = np.concatenate([np.nonzero(r.is_cut)[0] for r in rollouts])
+    # Rollouts stand side by side in their order, and each has its own in order already.
+    order = np.argsort(rows, kind="stable")
+    joined: npt.NDArray[Any] = np.concatenate([one for one in kept if one is not None])[order]
+    return joined
 
 
 def _join_traces(traces: Sequence[Traces | None]) -> Traces | None:

@@ -18,14 +18,18 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import GetTimeoutError, RayError
 
-from raygym.errors import RaygymError
+from raygym.errors import ConfigError, RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
+from raygym.service.actor_answers import SlotsFactory
 from raygym.service.env_actor import EnvActor
 from raygym.service.ray_running import ACTOR_CPUS, one_line
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.sampler import SamplerConfig
+from raygym.service.slot_making import slots_of_id
+from raygym.service.slots_env_actor import SlotsActorConfig, SlotsEnvActor
 from raygym.training.factories import make_policy
 from raygym.training.plan import Plan
+from raygym.vector.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class LearnerLost(RaygymError):
 class _Question:
     """A gradient that was asked for."""
 
-    slot: int
+    actor: int
     gradient: ObjectRef[Any]
     asked_s: float
 
@@ -78,10 +82,17 @@ class Fleet:
             if parameters is None
             else self._parameters.restore.remote(dict(parameters))
         )
-        self._actors: dict[int, Any] = {n: self._spawn_env_actor(n) for n in range(plan.workers)}
+        actors = plan.actors or plan.workers
+        if plan.workers % actors:
+            raise ConfigError(
+                f"--num-slots {plan.workers} cannot be dealt out evenly to --workers {actors}; "
+                "give a multiple"
+            )
+        self._slots_each = plan.workers // actors
+        self._actors: dict[int, Any] = {n: self._spawn_actor(n) for n in range(actors)}
         self._questions: dict[ObjectRef[Any], _Question] = {}
-        for slot in self._actors:
-            self._ask(slot)
+        for number in self._actors:
+            self._ask(number)
 
     def poll(self, *, timeout_s: float) -> Iterator[ActorReport | ActorLost]:
         """Waits for answers, passes their gradients on and asks again.
@@ -90,29 +101,29 @@ class Fleet:
             timeout_s: Longest wait for the first answer.
 
         Yields:
-            A report for each answer, or an ActorLost for each actor that ended and was
-            replaced.
+            A report for each slot of those that answered, or an ActorLost for each slot of an
+            actor that ended and was replaced.
 
         Raises:
             LearnerLost: The weights are gone.
         """
         self._end_silent_actors()
-        for slot, answer in self._answers(timeout_s):
-            if isinstance(answer, ActorLost):
+        for number, answers in self._answers(timeout_s):
+            if isinstance(answers[0], ActorLost):
                 self._check_learner()
-                self._actors[slot] = self._spawn_env_actor(slot)
-            else:
-                self._random_states[slot] = answer.sampler.random_state
-            self._ask(slot)
-            yield answer
+                self._actors[number] = self._spawn_actor(number)
+            self._ask(number)
+            for answer in answers:
+                if isinstance(answer, ActorReport):
+                    self._random_states[answer.sampler.slot] = answer.sampler.random_state
+                yield answer
 
     def drain(self, *, timeout_s: float) -> Iterator[ActorReport]:
         """Takes in the answers that are still due, for the end of a run; asks for no more."""
         deadline_s = time.monotonic() + timeout_s
         while self._questions and (left_s := deadline_s - time.monotonic()) > 0:
-            for _, answer in self._answers(left_s):
-                if isinstance(answer, ActorReport):
-                    yield answer
+            for _, answers in self._answers(left_s):
+                yield from (answer for answer in answers if isinstance(answer, ActorReport))
 
     def parameters(self, *, timeout_s: float = 30.0) -> dict[str, Any]:
         """Returns the state of ``SharedParameters``, for a checkpoint.
@@ -128,7 +139,7 @@ class Fleet:
 
     def replace(self, slot: int) -> None:
         """Ends the actor of a slot, so that the next ``poll`` finds it lost and replaces it."""
-        ray.kill(self._actors[slot])
+        ray.kill(self._actors[slot // self._slots_each])
 
     def close(self, *, timeout_s: float = 3.0) -> None:
         """Ends all actors, their environments first; may be called twice."""
@@ -143,60 +154,90 @@ class Fleet:
         self._actors.clear()
         self._questions.clear()
 
-    def _spawn_env_actor(self, slot: int) -> Any:
-        learner = self._learner
+    def _spawn_actor(self, number: int) -> Any:
+        learner, plan = self._learner, self._plan
+        policy_factory = functools.partial(make_policy, plan.own_network(), learner, self._seed)
+        random_state = self._random_states.get(number * self._slots_each)
+        if self._slots_each > 1:
+            slots = slots_of_id(
+                plan.spec.id,
+                frame_stack=plan.frame_stack,
+                supervision=None,
+                make_kwargs=plan.make_kwargs or {},
+            )
+            return _spawn(
+                SlotsEnvActor,
+                number,
+                functools.partial(_slots_of_actor, slots, self._slots_each),
+                self._slots_each,
+                policy_factory,
+                SlotsActorConfig(
+                    rollout_steps=learner.rollout_steps,
+                    reward_scale=plan.reward_scale,
+                    seeds_every_episode=plan.seeds_every_episode,
+                    seed=self._seed,
+                ),
+                random_state,
+            )
         return _spawn(
             EnvActor,
-            slot,
-            self._plan.env_factory,
-            functools.partial(make_policy, self._plan.own_network(), learner, self._seed),
+            number,
+            plan.env_factory,
+            policy_factory,
             SamplerConfig(
                 rollout_steps=learner.rollout_steps,
-                reward_scale=self._plan.reward_scale,
-                seeds_every_episode=self._plan.seeds_every_episode,
-                waits_for_learner=self._plan.mode == "lockstep",
+                reward_scale=plan.reward_scale,
+                seeds_every_episode=plan.seeds_every_episode,
+                waits_for_learner=plan.mode == "lockstep",
             ),
-            self._random_states.get(slot),
+            random_state,
             niceness=_NICENESS,
         )
 
-    def _ask(self, slot: int) -> None:
+    def _ask(self, number: int) -> None:
         gradient, report = (
-            self._actors[slot]
+            self._actors[number]
             .gradient.options(num_returns=2)
             .remote(self._weights, timeout_s=GRADIENT_TIMEOUT_S)
         )
-        self._questions[report] = _Question(slot, gradient, time.monotonic())
+        self._questions[report] = _Question(number, gradient, time.monotonic())
 
-    def _answers(self, timeout_s: float) -> Iterator[tuple[int, ActorReport | ActorLost]]:
+    def _answers(self, timeout_s: float) -> Iterator[tuple[int, list[ActorReport | ActorLost]]]:
         waiting = list(self._questions)
         first, rest = ray.wait(waiting, num_returns=1, timeout=timeout_s)
         more = ray.wait(rest, num_returns=len(rest), timeout=0)[0] if first and rest else []
         for ref in (*first, *more):
             question = self._questions.pop(ref)
             try:
-                report: ActorReport = ray.get(ref, timeout=ANSWER_TIMEOUT_S)
+                answer: ActorReport | list[ActorReport] = ray.get(ref, timeout=ANSWER_TIMEOUT_S)
             except RayError as error:
-                log.warning("actor.lost slot=%d error=%s", question.slot, error)
-                yield question.slot, ActorLost(question.slot, one_line(error))
+                log.warning("actor.lost actor=%d error=%s", question.actor, error)
+                begin = question.actor * self._slots_each
+                slots = range(begin, begin + self._slots_each)
+                yield question.actor, [ActorLost(slot, one_line(error)) for slot in slots]
                 continue
-            if report.has_gradient:
+            reports = [answer] if isinstance(answer, ActorReport) else answer
+            if any(report.has_gradient for report in reports):
                 self._weights = self._parameters.apply.remote(question.gradient)
-            yield question.slot, report
+            yield question.actor, [*reports]
 
     def _end_silent_actors(self) -> None:
         now_s = time.monotonic()
         for question in self._questions.values():
             if now_s - question.asked_s > ANSWER_TIMEOUT_S:
-                log.warning("actor.silent slot=%d seconds=%.0f", question.slot, ANSWER_TIMEOUT_S)
+                log.warning("actor.silent actor=%d seconds=%.0f", question.actor, ANSWER_TIMEOUT_S)
                 question.asked_s = now_s
-                ray.kill(self._actors[question.slot])
+                ray.kill(self._actors[question.actor])
 
     def _check_learner(self) -> None:
         try:
             ray.get(self._weights, timeout=ANSWER_TIMEOUT_S)
         except RayError as error:
             raise _learner_lost(error) from error
+
+
+def _slots_of_actor(slots: SlotsFactory, each: int, number: int) -> Slots:
+    return slots(number * each, each)
 
 
 def _spawn(cls: type, *arguments: Any, **options: Any) -> Any:

@@ -87,6 +87,7 @@ class LearnerActor:
         self._error = ""
         self._core: int | None = None
         self._is_playing = False
+        self._collect_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"learner-{rank}", daemon=True)
 
     def where(self) -> tuple[str, str]:
@@ -229,6 +230,9 @@ class LearnerActor:
         try:
             if meeting is not None:
                 averaging = join(meeting, self._rank, host=self._host, has_to_leave=has_to_leave)
+                if self._host is not None:
+                    # All have come: nobody needs the way there any more.
+                    self._host.close()
             self._set_status("running")
             while not has_to_leave.is_set():
                 self._iterate(source, averaging)
@@ -246,14 +250,15 @@ class LearnerActor:
         self._is_playing = True
         rollout = source.collect(timeout_s=COLLECT_S)
         self._is_playing = False
+        collected_s = time.monotonic()
+        self._collect_s += collected_s - started_s
         if rollout is None:
             self._hand_out(source, {})
             return
-        collected_s = time.monotonic()
         timed = _Timed(averaging) if averaging is not None else None
         statistics = self._learn(rollout, timed)
         source.note_update(self._learner)
-        statistics["seconds_collect"] = collected_s - started_s
+        statistics["seconds_collect"], self._collect_s = self._collect_s, 0.0
         statistics["seconds_average"] = timed.seconds if timed else 0.0
         seconds = time.monotonic() - collected_s
         statistics["seconds_learn"] = seconds - statistics["seconds_average"]

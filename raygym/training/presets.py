@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from raygym.catalog import EnvSpec
@@ -29,7 +29,8 @@ PONG_OBSERVATION = ObservationConfig(
 )
 """The field without score and walls, each pixel the mean of 4 x 4."""
 
-_PONG = re.compile(r"(^|\.|/)Pong\w*-v\d+$")
+_PONG = re.compile(r"(?:^|\.|/)Pong\w*-v(?P<version>\d+)$")
+_STICKY_VERSIONS = ("0", "5")
 _FRAME_STACK = 4
 _FEW, _SOME, _MANY = 2, 8, 32
 
@@ -50,6 +51,8 @@ class Preset:
     """Constants of the batched learner."""
     filter_count: int = 32
     """Filters of each convolution of its network."""
+    hidden_size: int = 256
+    """Units of its hidden layers; not of an LSTM."""
 
 
 def preset_of(spec: EnvSpec, *, is_lockstep: bool, memory: Memory, sees_vectors: bool) -> Preset:
@@ -66,19 +69,13 @@ def preset_of(spec: EnvSpec, *, is_lockstep: bool, memory: Memory, sees_vectors:
         seen = FLASH_LOCKSTEP_OBSERVATION if is_lockstep else FLASH_OBSERVATION
         return Preset(observation=seen, fps=FLASH_FPS, frame_stack=stack, batched=GAMES)
     if sees_vectors:
-        return Preset(observation=None, num_slots=_SOME, batched=VECTORS)
-    if memory == "lstm" or not is_lockstep:
+        return VECTORS
+    if spec.runtime != "gym-core" or memory == "lstm" or not is_lockstep:
         return Preset(observation=OTHER_OBSERVATION, frame_stack=stack, batched=GAMES)
-    if spec.runtime != "gym-core":
-        return Preset(observation=OTHER_OBSERVATION, frame_stack=stack, batched=GAMES)
-    is_pong = _PONG.search(spec.id) is not None
-    return Preset(
-        observation=PONG_OBSERVATION if is_pong else ATARI_OBSERVATION,
-        num_slots=_MANY,
-        frame_stack=stack,
-        filter_count=16 if is_pong else 32,
-        batched=PONG if is_pong else ATARI,
-    )
+    pong = _PONG.search(spec.id)
+    if pong is None:
+        return ATARI
+    return PONG_STICKY if pong["version"] in _STICKY_VERSIONS else PONG
 
 
 def network_for(
@@ -97,6 +94,7 @@ def network_for(
         action_count=action_count,
         filter_count=preset.filter_count,
         core="lstm" if memory == "lstm" else "feedforward",
+        hidden_size=preset.hidden_size,
     )
 
 
@@ -105,8 +103,6 @@ def learner_count(num_slots: int) -> int:
     return max(1, min(2, len(os.sched_getaffinity(0)), num_slots))
 
 
-PONG = BatchedConfig()
-ATARI = replace(PONG, anneal_steps=10_000_000, learning_rate=5e-4)
 GAMES = BatchedConfig(
     gamma=0.97,
     learning_rate=5e-4,
@@ -114,6 +110,52 @@ GAMES = BatchedConfig(
     rollout_steps=64,
     minibatch_steps=64,
 )
-"""For few slots of a game: its learner's batches are small, and it goes on for as long as it is
-let."""
-VECTORS = BatchedConfig(learning_rate=1e-3, anneal_steps=None, clip=0.2, epochs=4, rollout_steps=64)
+"""For few slots of a game, whose learner's batches are small, for as long as it is let."""
+
+ATARI = Preset(
+    observation=ATARI_OBSERVATION,
+    num_slots=_MANY,
+    frame_stack=_FRAME_STACK,
+    batched=BatchedConfig(learning_rate=5e-4, anneal_steps=10_000_000),
+)
+
+PONG = Preset(
+    observation=PONG_OBSERVATION,
+    num_slots=_MANY,
+    frame_stack=_FRAME_STACK,
+    batched=BatchedConfig(final_entropy_weight=0.002, anneal_steps=1_400_000),
+    filter_count=16,
+)
+"""Pong that does as it is told."""
+
+PONG_STICKY = Preset(
+    observation=PONG_OBSERVATION,
+    num_slots=2 * _MANY,
+    frame_stack=_FRAME_STACK,
+    batched=BatchedConfig(
+        learning_rate=7e-4,
+        anneal_steps=4_000_000,
+        final_entropy_weight=0.001,
+        minibatch_steps=256,
+        epochs=4,
+    ),
+    filter_count=24,
+)
+"""Pong that repeats an action with a probability of 0.25 whatever it is told: luck with a seed
+is worth nothing there, so steps are smaller, batches larger and the network wider."""
+
+VECTORS = Preset(
+    observation=None,
+    num_slots=_SOME,
+    batched=BatchedConfig(
+        learning_rate=2.5e-3,
+        anneal_steps=200_000,
+        clip=0.2,
+        epochs=4,
+        entropy_weight=0.0,
+        normalises_input=False,
+        rollout_steps=64,
+    ),
+    hidden_size=64,
+)
+"""Classic control, such as CartPole."""

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import ray
 
-from raygym.service.placement import Placement, actor_options, learner_options, look, waiting
+from raygym.service.placement import (
+    Placement,
+    actor_options,
+    has_waiting_slots,
+    learner_options,
+    look,
+    waiting,
+)
 
 
 class Player:
@@ -51,11 +58,13 @@ def test_slots_are_taken_and_given_back_and_those_without_a_place_say_what_they_
     players += [spawn(1), spawn(2)]
     full = becomes(running=3, waits=3)
     assert waiting(full) == "3 of 3 slots run, 3 wait for env_slots (3 of 3 taken)"
+    assert has_waiting_slots()
     ray.kill(players.pop(1))
     becomes(running=3, waits=2)
     for player in players:
         ray.kill(player)
     becomes(running=0, waits=0)
+    assert not has_waiting_slots()
 
 
 def test_weights_are_kept_on_the_node_of_the_run(three_slots):

@@ -13,12 +13,13 @@ import pytest
 import ray
 
 from raygym.core import OUTCOMES, Outcome
+from raygym.service.actor_answers import SlotsFactory
 from raygym.service.detached import NAMESPACE
 from raygym.service.ray_registry import NAME
 from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost
-from raygym.service.actor_answers import SlotsFactory
 from raygym.service.rollout_service import RolloutService
+from raygym.vector.supervision import Supervision
 from tests.support.directory_store import DirectoryStore
 from tests.support.leased_ledger import LeasedLedgerSlots
 from tests.support.ledger_env import AnsweringPolicy, Ledger, LedgerSlots, play_until
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.timeout(600)
 SLOTS, SLOTS_PER_ACTOR = 4, 2
 WITHIN_S = 120.0
 LEASE_S = 60.0
+HANGS_S = 10.0
 EACH_STEPS = 60
 """Steps of each slot to see that it plays."""
 
@@ -96,6 +98,24 @@ def test_a_killed_env_process_costs_its_slot_one_episode_and_the_others_nothing(
         assert service.stats().outcomes[Outcome.ENV_FAILURE] == 1
     failed = [(slot, OUTCOMES[outcome]) for slot, _, outcome in ledger.failed]
     assert failed == [(1, Outcome.ENV_FAILURE)]
+    assert environments(ledger) == [1, 2, 1, 1]
+    assert all_end(played, timeout_s=10)
+
+
+def test_an_env_process_that_hangs_is_cut_after_its_deadline_and_the_others_play_on():
+    ledger = Ledger()
+    supervision = Supervision(step_timeout_s=HANGS_S)
+    with service_of(LedgerSlots(has_processes=True, supervision=supervision)) as service:
+        play(service, ledger)
+        played, hanging = set(ledger.processes.values()), ledger.processes[1]
+        before = dict(ledger.slot_steps)
+        os.kill(hanging, signal.SIGSTOP)
+        play_until_replaced(service, ledger, {1})
+        for slot in (0, 2, 3):
+            assert ledger.slot_steps[slot] > before[slot] + EACH_STEPS
+        play(service, ledger)
+    failed = [(slot, OUTCOMES[outcome]) for slot, _, outcome in ledger.failed]
+    assert failed == [(1, Outcome.TIMEOUT)]
     assert environments(ledger) == [1, 2, 1, 1]
     assert all_end(played, timeout_s=10)
 

@@ -36,12 +36,12 @@ _INIT = """
 set -eu
 hostname "$NAME"
 mount --make-rprivate /
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/tmp
-mount -t tmpfs -o "size=$SHM_BYTES" tmpfs /dev/shm
 for file in passwd group hosts resolv.conf; do
     mount --bind "$ETC/$file" "$(readlink -f "/etc/$file")"
 done
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/tmp
+mount -t tmpfs -o "size=$SHM_BYTES" tmpfs /dev/shm
 mkdir -p /tmp/ray
 mount --bind "$HOME/tmp-ray" /tmp/ray
 ip link set lo up

@@ -10,7 +10,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -22,6 +22,7 @@ from raygym.core import Float32Array, Rollout
 from raygym.vector.inline_slots import InlineSlots
 from raygym.vector.process_slots import ProcessSlots
 from raygym.vector.slots import Slots
+from raygym.vector.supervision import Supervision
 
 ACTIONS = 1000
 INSTANCE, COUNT, PROCESS, NODE = range(4)
@@ -200,16 +201,20 @@ class LedgerSlots:
     Args:
         has_processes: Whether each environment gets a process of its own.
         step_s: How long a step takes.
+        supervision: Of environments in processes.
     """
 
     has_processes: bool = False
     step_s: float = 0.002
+    supervision: Supervision = field(default_factory=Supervision)
 
     def __call__(self, first_slot: int, num_slots: int) -> Slots:
         """Makes ``num_slots`` of them."""
         factory = functools.partial(_make, self.step_s, this_node())
         if self.has_processes:
-            return ProcessSlots(factory, num_slots, num_processes=num_slots)
+            return ProcessSlots(
+                factory, num_slots, num_processes=num_slots, supervision=self.supervision
+            )
         return InlineSlots(factory, num_slots)
 
 

@@ -32,7 +32,7 @@ from tests.support.quiz_learners import CHECKPOINTS, GAMMA, Lesson, examine
 
 SLOTS = 6
 STEPS = 20
-ROLLOUT_STEPS = 5
+ROLLOUT_STEPS = 10
 """Few, as a sample ends with a whole Rollout, and what failed does not count for it."""
 UPDATES: dict[type[AlgorithmConfig], int] = {PPOConfig: 48, IMPALAConfig: 96, APPOConfig: 96}
 """Iterations, by algorithm."""

@@ -117,6 +117,22 @@ def test_a_time_limit_in_the_middle_bootstraps_from_the_last_observation_that_is
     assert first.is_truncated
 
 
+def test_a_time_limit_in_the_middle_keeps_its_step_where_what_followed_was_kept() -> None:
+    rollout = fake_rollout(["..C.C.", "T.C..."])
+    kept = np.array([[91], [92], [93]], rollout.observations.dtype)
+    shaped = np.broadcast_to(
+        kept.reshape(3, *[1] * (rollout.observations.ndim - 2)),
+        (3, *rollout.observations.shape[2:]),
+    )
+    first, second, _, _, cut, _ = cutter().cut(replace(rollout, final_observations=shaped))
+
+    assert seen(first) == [0, 1, 2, 91]
+    assert first.get_rewards().tolist() == [1, 2, 3]
+    assert first.is_truncated
+    assert seen(second) == [3, 4, 93]
+    assert seen(cut)[-1] == 92
+
+
 def test_a_time_limit_at_the_end_keeps_its_step_and_the_observation_after_it() -> None:
     (only,) = cutter().cut(fake_rollout(["..C"]))
 

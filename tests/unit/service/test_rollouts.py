@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,35 @@ def test_traces_and_extras_are_joined_and_ids_become_one():
 
 def test_one_rollout_without_traces_leaves_the_whole_without():
     assert join_rollouts([make_rollout(), make_rollout()]).traces is None
+
+
+def test_final_observations_of_rollouts_side_by_side_stand_row_by_row() -> None:
+    parts = []
+    for column, rows in enumerate(((2,), (0, 3))):
+        truncated = np.zeros((4, 1), np.bool_)
+        truncated[list(rows)] = True
+        kept = np.array([[10 * row + column] for row in rows], np.float32)
+        nothing = np.zeros((4, 1), np.float32)
+        parts.append(
+            Rollout(
+                observations=np.zeros((4, 1, 1), np.float32),
+                actions=np.zeros((4, 1), np.int64),
+                log_probabilities=nothing,
+                values=nothing,
+                rewards=nothing,
+                terminated=np.zeros((4, 1), np.bool_),
+                truncated=truncated,
+                mask=np.ones((4, 1), np.bool_),
+                last_observation=np.zeros((1, 1), np.float32),
+                final_values=nothing,
+                initial_state=(),
+                weights_version=0,
+                final_observations=kept,
+            )
+        )
+    joined = join_rollouts(parts)
+    assert joined.final_observations is not None
+    assert joined.final_observations.ravel().tolist() == [1, 20, 31]
+    assert np.argwhere(joined.is_cut).tolist() == [[0, 1], [2, 0], [3, 1]]
+    bare = replace(parts[0], final_observations=None)
+    assert join_rollouts([bare, parts[1]]).final_observations is None

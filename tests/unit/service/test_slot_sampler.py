@@ -89,6 +89,17 @@ def test_a_truncated_step_keeps_the_value_of_the_observation_that_it_ended_on():
     assert rollout.truncated[:, 0].tolist() == [False, False, True, False]
     assert not rollout.terminated.any()
     assert rollout.final_values[:, 0].tolist() == [0.0, 0.0, 100 + 3 + 1000 * 3, 0.0]
+    assert rollout.final_observations is not None
+    assert rollout.final_observations.shape[0] == 1
+    assert rollout.final_observations.max() == 3
+
+
+def test_what_cut_episodes_ended_on_goes_with_their_columns_only():
+    sampler = make_sampler(FakeSlots(2, episode_steps=3, is_cut=True))
+    for _ in range(3):
+        rollout = sampler.collect()
+        assert rollout.final_observations is not None
+        assert len(rollout.final_observations) == rollout.is_cut.sum()
 
 
 def test_a_failed_step_is_masked_and_neither_an_end_nor_valued():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ def test_the_second_learner_tells_of_its_own_slots_and_of_no_update(
     for learner in pair:
         learner.begin(meeting)
     reports = [r for t in take_until(pair[1], lambda t: t.version >= 2) for r in t.reports]
+    # A learner that is killed later leaves nothing behind.
+    assert not Path(meeting.place).exists()
     assert {r.sampler.slot for r in reports} == {2, 3}
     assert not any(r.has_gradient for r in reports)
 
