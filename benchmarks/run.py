@@ -13,7 +13,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("lockstep", "vector", "service", "cluster_size", "rllib", "containers", "latency", "near_end", "training", "decode")
+NAMES = (
+    "lockstep",
+    "vector",
+    "service",
+    "cluster_size",
+    "rllib",
+    "containers",
+    "latency",
+    "near_end",
+    "training",
+    "decode",
+)
 TIMEOUT_S = 900
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raygym import __version__, certs, doctor, images, remotes
+from raygym import __version__, certs, cluster, doctor, images, remotes
 from raygym.catalog import Catalog, EnvSpec, load_catalog
 from raygym.errors import ConfigError, RaygymError
 
@@ -34,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     remotes.add_arguments(verb)
     verb = verbs.add_parser("images", help="build, list and fetch container images")
     images.add_arguments(verb)
+    verb = verbs.add_parser("cluster", help="start a Ray cluster, look at its slots, end it")
+    cluster.add_arguments(verb)
     return parser
 
 
@@ -105,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return remotes.main(arguments)
         if arguments.verb == "images":
             return images.main(arguments)
+        if arguments.verb == "cluster":
+            return cluster.main(arguments)
         _print_envs(load_catalog(), as_json=arguments.json)
     except ConfigError as error:
         print(f"raygym: {error}", file=sys.stderr)

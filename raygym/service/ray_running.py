@@ -60,7 +60,8 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     try:
         _start_ray(actors, has_dashboard=has_dashboard)
-    except RuntimeError as error:
+    # Ray raises what it likes where a start takes long: RuntimeError, a bare Exception.
+    except Exception as error:  # noqa: BLE001
         # Read from a cold disk, its programs can take longer than it waits for them.
         log.warning("ray.start_again cause=%s", one_line(error))
         ray.shutdown()

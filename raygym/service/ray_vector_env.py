@@ -21,6 +21,7 @@ from ray.exceptions import RayError, RayTaskError
 from raygym.core import Outcome
 from raygym.environments import make
 from raygym.errors import ConfigError, MissingDependency, RaygymError, RemoteFailedToStart
+from raygym.service.placement import actor_options
 from raygym.service.ray_running import ACTOR_CPUS
 
 log = logging.getLogger(__name__)
@@ -268,7 +269,8 @@ class RayVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
                 raise
 
     def _spawn(self, slots: Sequence[int]) -> Any:
-        return ray.remote(EnvGroup).options(**self._actor_options).remote(self._factory, slots)
+        options = {**actor_options(len(slots)), **self._actor_options}
+        return ray.remote(EnvGroup).options(**options).remote(self._factory, slots)
 
     def _ask_reset(
         self, actor: _Actor, seeds: Sequence[int | None], options: dict[str, Any] | None

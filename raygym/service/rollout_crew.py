@@ -21,6 +21,7 @@ from raygym.errors import ConfigError, RemoteFailedToStart
 from raygym.service.actor_answers import Answer
 from raygym.service.crew_members import CrewConfig, Member, RolloutsFailed
 from raygym.service.node_quarantine import NodeQuarantine
+from raygym.service.placement import slot_resources
 from raygym.service.ray_running import ACTOR_CPUS, alive_nodes, one_line
 from raygym.service.rollout_actor import RolloutActor
 from raygym.service.service_stats import ServiceAccounts
@@ -183,6 +184,7 @@ class Crew:
         options: dict[str, Any] = {
             "num_cpus": ACTOR_CPUS,
             "max_concurrency": _ACTOR_THREADS,
+            **slot_resources(member.num_slots),
             **config.actor_options,
         }
         if not options.keys() & {"scheduling_strategy", "label_selector"}:
@@ -205,8 +207,9 @@ class Crew:
             nodes = [node for node in nodes if node != member.node] or nodes
         member.node = self.quarantine.choose(nodes, load, now_s) or ""
         if len(nodes) < 2 and not member.failures:
-            return {}
-        place = NodeAffinitySchedulingStrategy(member.node, soft=True)
+            # Said outright: within a placement group, as Tune's, actors would wait in there.
+            return {"scheduling_strategy": "DEFAULT"}
+        place = NodeAffinitySchedulingStrategy(member.node, soft=True, _spill_on_unavailable=True)
         return {"scheduling_strategy": place}
 
     def _ask(self, member: Member, *, plays_on: bool = True) -> None:

@@ -22,6 +22,7 @@ from raygym.errors import ConfigError, RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
 from raygym.service.actor_answers import SlotsFactory
 from raygym.service.env_actor import EnvActor
+from raygym.service.placement import actor_options, has_waiting_slots, learner_options
 from raygym.service.ray_running import ACTOR_CPUS, one_line
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.sampler import SamplerConfig
@@ -76,7 +77,9 @@ class Fleet:
         self._learner = learner
         self._seed = seed
         self._random_states = dict(random_states or {})
-        self._parameters = _spawn(SharedParameters, plan.own_network(), learner, seed=seed)
+        self._parameters = _spawn(
+            SharedParameters, plan.own_network(), learner, placement=learner_options(), seed=seed
+        )
         self._weights: ObjectRef[Any] = (
             self._parameters.weights.remote()
             if parameters is None
@@ -90,6 +93,7 @@ class Fleet:
             )
         self._slots_each = plan.workers // actors
         self._actors: dict[int, Any] = {n: self._spawn_actor(n) for n in range(actors)}
+        self._placed: set[int] = set()
         self._questions: dict[ObjectRef[Any], _Question] = {}
         for number in self._actors:
             self._ask(number)
@@ -111,7 +115,10 @@ class Fleet:
         for number, answers in self._answers(timeout_s):
             if isinstance(answers[0], ActorLost):
                 self._check_learner()
+                self._placed.discard(number)
                 self._actors[number] = self._spawn_actor(number)
+            else:
+                self._placed.add(number)
             self._ask(number)
             for answer in answers:
                 if isinstance(answer, ActorReport):
@@ -178,6 +185,7 @@ class Fleet:
                     seed=self._seed,
                 ),
                 random_state,
+                placement=actor_options(self._slots_each),
             )
         return _spawn(
             EnvActor,
@@ -191,6 +199,7 @@ class Fleet:
                 waits_for_learner=plan.mode == "lockstep",
             ),
             random_state,
+            placement=actor_options(1),
             niceness=_NICENESS,
         )
 
@@ -225,8 +234,11 @@ class Fleet:
         now_s = time.monotonic()
         for question in self._questions.values():
             if now_s - question.asked_s > ANSWER_TIMEOUT_S:
-                log.warning("actor.silent actor=%d seconds=%.0f", question.actor, ANSWER_TIMEOUT_S)
                 question.asked_s = now_s
+                if question.actor not in self._placed and has_waiting_slots():
+                    # The cluster has no place for it yet; another would wait as long.
+                    continue
+                log.warning("actor.silent actor=%d seconds=%.0f", question.actor, ANSWER_TIMEOUT_S)
                 ray.kill(self._actors[question.actor])
 
     def _check_learner(self) -> None:
@@ -240,9 +252,9 @@ def _slots_of_actor(slots: SlotsFactory, each: int, number: int) -> Slots:
     return slots(number * each, each)
 
 
-def _spawn(cls: type, *arguments: Any, **options: Any) -> Any:
+def _spawn(cls: type, *arguments: Any, placement: Mapping[str, Any], **options: Any) -> Any:
     """Makes an actor of a plain class; Ray's handle of it has no type worth naming."""
-    return ray.remote(cls).options(num_cpus=ACTOR_CPUS).remote(*arguments, **options)
+    return ray.remote(cls).options(num_cpus=ACTOR_CPUS, **placement).remote(*arguments, **options)
 
 
 def _learner_lost(error: RayError) -> LearnerLost:

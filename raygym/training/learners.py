@@ -20,6 +20,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError
 
+from raygym.service.placement import actor_options
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.training.fleet import LearnerLost
 from raygym.training.learner_actor import LearnerActor, Taken
@@ -150,7 +151,11 @@ class LearnerGroup:
         random_state = self._random_states.get(rank * self._setup.slots_per_learner)
         actor = (
             ray.remote(LearnerActor)
-            .options(num_cpus=LEARNER_CPUS, max_concurrency=_CALLS_AT_ONCE)
+            .options(
+                num_cpus=LEARNER_CPUS,
+                max_concurrency=_CALLS_AT_ONCE,
+                **actor_options(self._setup.slots_per_learner),
+            )
             .remote(rank, self._setup, self._spare_state, random_state)
         )
         return _Member(actor)

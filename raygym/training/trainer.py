@@ -14,6 +14,7 @@ from rich.console import Console
 
 from raygym.core import Outcome
 from raygym.errors import RaygymError
+from raygym.service.placement import Notices
 from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.training.accounts import Accounts
@@ -130,6 +131,7 @@ class Trainer:
             if config.visualise:
                 self._viewers = Viewers()
                 stack.callback(self._viewers.close)
+            self._slots = Notices()
             self._runner = make_runner(config, self._plan, self._resumed)
             stack.callback(self._runner.close)
             self._display.say(
@@ -154,6 +156,8 @@ class Trainer:
             if now_s - saved_s >= self._config.checkpoint_every_s:
                 self._save()
                 saved_s = self._clock()
+            if (news := self._slots.news()) is not None:
+                self._display.say(news)
             self._display.tick(now_s)
 
     def _is_over(self) -> bool:

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("sh", "dirname", "tr", "sed", "grep", "cat", "cksum", "cut", "ls", "env")
-NEEDED = ("Xvnc", "chromium", "setpriv", "python3", "npm", "haxe", "vncviewer")
+NEEDED = (
+    *("Xvnc", "chromium", "setpriv", "python3", "npm", "haxe", "vncviewer"),
+    *("shellcheck", "dropbear", "ssh", "rsync", "ip"),
+)
 
 
 @pytest.fixture
