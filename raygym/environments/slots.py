@@ -33,6 +33,7 @@ class SlotsSettings:
     """How many slots, and how they are stepped; see ``make_slots``."""
 
     num_slots: int
+    first_slot: int = 0
     frame_stack: int = 1
     vectorization: Vectorization = "auto"
     num_processes: int | None = None
@@ -56,6 +57,7 @@ def make_slots(
     env_id: str,
     num_slots: int,
     *,
+    first_slot: int = 0,
     frame_stack: int = 1,
     vectorization: Vectorization = "auto",
     num_processes: int | None = None,
@@ -67,6 +69,8 @@ def make_slots(
     Args:
         env_id: See ``make``.
         num_slots: How many.
+        first_slot: Number of the first among more slots that others make; only names of clients
+            depend on it.
         frame_stack: How many frames make an observation, side by side along its last axis.
         vectorization: ``auto`` takes, for environments without a Remote, ``inline``, or
             ``processes`` where ``num_processes`` is given; for Gymnasium's own on Remotes in
@@ -75,7 +79,7 @@ def make_slots(
         num_processes: How many processes share the slots.
         supervision: Deadlines, and what is done about slots that fail; not for ``inline`` and
             ``batched``, which have but the back-off. None takes what suits the timeouts.
-        **arguments: See ``make``. Clients are called ``client_id`` and a slot's index.
+        **arguments: See ``make``. Clients are called ``client_id`` and a slot's number.
 
     Raises:
         ConfigError: A setting makes no sense, or does not go with another.
@@ -85,6 +89,7 @@ def make_slots(
         Settings(env_id=env_id, **arguments),
         SlotsSettings(
             num_slots=num_slots,
+            first_slot=first_slot,
             frame_stack=frame_stack,
             vectorization=vectorization,
             num_processes=num_processes,
@@ -122,12 +127,13 @@ class RemoteFactory:
 
     settings: Settings
     name: str
+    first_slot: int = 0
 
     def __call__(self, slot: int) -> gymnasium.Env[Any, Any]:
         """Makes that of a slot."""
         from raygym.environments.making import make_one
 
-        return make_one(self.settings, f"{self.name}-{slot}")
+        return make_one(self.settings, f"{self.name}-{self.first_slot + slot}")
 
 
 def _unstacked(settings: Settings, wanted: SlotsSettings) -> Slots:
@@ -149,7 +155,7 @@ def _unstacked(settings: Settings, wanted: SlotsSettings) -> Slots:
             f"remotes: {wanted.num_slots} slots need as many addresses, got "
             f"{len(settings.addresses)}"
         )
-    factory, close_also = remote_factory(settings, mode)
+    factory, close_also = remote_factory(settings, mode, first_slot=wanted.first_slot)
     try:
         return _made(kind, factory, settings, wanted, close_also)
     except BaseException:
@@ -182,7 +188,9 @@ def _batched(settings: Settings, wanted: SlotsSettings) -> Slots:
     used, is_own = lockstep_backend(settings)
     close_also = used.close if is_own else _nothing
     try:
-        batch = lockstep_batch(settings, used, f"{settings.name}-0", wanted.num_slots)
+        batch = lockstep_batch(
+            settings, used, f"{settings.name}-{wanted.first_slot}", wanted.num_slots
+        )
         supervision = wanted.supervision or supervision_of(settings)
         return BatchSlots(batch, supervision=supervision, close_also=close_also)
     except BaseException:
@@ -197,7 +205,9 @@ def _in_processes(settings: Settings, wanted: SlotsSettings) -> Slots:
             "name of a backend, and neither addresses nor a Backend; take threads"
         )
     # The client's name is chosen here, where it is the same for all.
-    return _made("processes", RemoteFactory(settings, settings.name), settings, wanted)
+    return _made(
+        "processes", RemoteFactory(settings, settings.name, wanted.first_slot), settings, wanted
+    )
 
 
 def _made(
@@ -230,7 +240,9 @@ def supervision_of(settings: Settings) -> Supervision:
     )
 
 
-def remote_factory(settings: Settings, mode: str) -> tuple[EnvFactory, Callable[[], None]]:
+def remote_factory(
+    settings: Settings, mode: str, *, first_slot: int = 0
+) -> tuple[EnvFactory, Callable[[], None]]:
     """Returns what makes environments over one backend, and what closes that."""
     name = settings.name
     if mode == "lockstep":
@@ -246,7 +258,7 @@ def remote_factory(settings: Settings, mode: str) -> tuple[EnvFactory, Callable[
         one = partial(realtime_env, settings, used)
 
     def make(slot: int) -> gymnasium.Env[Any, Any]:
-        return one(f"{name}-{slot}")
+        return one(f"{name}-{first_slot + slot}")
 
     return make, used.close if is_own else _nothing
 

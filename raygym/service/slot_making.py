@@ -59,7 +59,7 @@ class SlotsOfId:
                     f"{len(self.addresses)}"
                 )
             arguments["remotes"] = ",".join(mine) + self.query
-        arguments["client_id"] = f"{self.client_id}-{first_slot}"
+        arguments["client_id"] = self.client_id
         backend = self._backend(arguments)
         if backend is not None:
             arguments["backend"] = backend
@@ -67,6 +67,7 @@ class SlotsOfId:
             return make_slots(
                 self.env_id,
                 num_slots,
+                first_slot=first_slot,
                 frame_stack=self.frame_stack,
                 supervision=self.supervision,
                 **arguments,

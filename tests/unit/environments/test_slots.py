@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raygym.config import ObservationConfig
+from raygym.core import Remote
 from raygym.environments import make_slots
 from raygym.errors import ConfigError
 from raygym.vector.inline_slots import InlineSlots
@@ -51,6 +52,23 @@ def test_each_remote_has_a_thread_and_a_client_of_its_own(env_id: str) -> None:
     assert {report.remotes_started for report in slots.reports()} == {0}
     slots.close()
     assert not backend.is_closed, "a Backend that was passed in belongs to the caller"
+
+
+@pytest.mark.parametrize("env_id", [CATCH, NEON])
+def test_clients_are_called_by_the_number_of_their_slot_among_all(env_id: str) -> None:
+    clients: list[str] = []
+
+    class Refusing(FakeRemotes):
+        def start(self, runtime: str, *, client_id: str) -> Remote:
+            clients.append(client_id)
+            raise ConfigError("no remotes today")
+
+    slots = make_slots(env_id, 1, first_slot=4, backend=Refusing(), client_id="me")
+    slots.reset([0])
+    with pytest.raises(ConfigError, match="no remotes today"):
+        slots.recv(timeout_s=20)
+    slots.close()
+    assert clients == ["me-4"]
 
 
 def test_a_backend_of_their_own_is_closed_with_them(monkeypatch) -> None:

@@ -49,7 +49,7 @@ def test_each_actor_gets_its_share_of_the_addresses_and_the_token(monkeypatch):
         "grpc://a:1,grpc://b:2?token=secret",
         "grpc://c:3?token=secret",
     ]
-    assert [row["client_id"] for row in asked] == ["me-0", "me-2"]
+    assert [(row["client_id"], row["first_slot"]) for row in asked] == [("me", 0), ("me", 2)]
     assert asked[0]["mode"] == "lockstep"
     with pytest.raises(ConfigError, match="5 slots need as many addresses, got 3"):
         slots(2, 3)
