@@ -1,6 +1,11 @@
-"""Trains Pong from pixels with the batched learner and says how long it took.
+"""Trains Pong from pixels and says how long it took.
 
-python benchmarks/pong.py [--rules deterministic|sticky] [--seeds 1 2 3] [--minutes 8]
+python benchmarks/pong.py [--run deterministic|sticky|a3c|remotes] [--seeds 1 2 3] [--minutes 8]
+
+deterministic   the batched learner; four frames a step, no sticky actions
+sticky          the batched learner; the rules of ALE/Pong-v5
+a3c             A3C, the rules of deterministic
+remotes         as deterministic, but the games are on remotes, in lock-step
 
 Each seed is a run of its own. Time counts from the first step of an environment; start-up, from
 the start of the run to that step, is stated apart. Scores are those of the training policy, as it
@@ -19,18 +24,35 @@ from typing import Any
 
 import numpy as np
 
+from raygym.policies.a3c import A3CConfig
 from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost
 from raygym.training.config import TrainConfig
 from raygym.training.plan import make_plan
 from raygym.training.runners import Resumed, make_runner
 
-ENVS = {
-    "deterministic": "gym-core.PongDeterministic-v3",
-    "sticky": "ALE/Pong-v5",
+_DETERMINISTIC = "gym-core.PongDeterministic-v3"
+RUNS: dict[str, dict[str, Any]] = {
+    "deterministic": {"env": _DETERMINISTIC, "algo": "batched", "backend": "local"},
+    "sticky": {"env": "ALE/Pong-v5", "algo": "batched", "backend": "local"},
+    "a3c": {
+        "env": _DETERMINISTIC,
+        "algo": "a3c",
+        "backend": "local",
+        "workers": 2,
+        "num_slots": 16,
+        "frame_stack": 4,
+        "learner": A3CConfig(gamma=0.99, learning_rate=1e-3, max_grad_norm=0.5),
+    },
+    "remotes": {"env": _DETERMINISTIC, "algo": "batched", "backend": "process"},
 }
 TARGETS = (0, 10, 18, 19, 20)
-GOALS_MINUTES = {("deterministic", 18): 5, ("deterministic", 20): 8, ("sticky", 18): 20}
+GOALS_MINUTES = {
+    ("deterministic", 18): 5,
+    ("deterministic", 20): 8,
+    ("a3c", 18): 12,
+    ("sticky", 18): 20,
+}
 EPISODES = 100
 POINT_EVERY_S = 10.0
 POLL_S = 0.25
@@ -77,7 +99,7 @@ class Record:
         if answer.has_gradient:
             self._latest = dict(answer.statistics)
             for name in SECONDS:
-                self.seconds[name] += answer.statistics[name]
+                self.seconds[name] += answer.statistics.get(name, 0.0)
         for target in TARGETS:
             if self.mean is not None and self.mean >= target and str(target) not in self.reached:
                 self.reached[str(target)] = {
@@ -103,17 +125,13 @@ class Record:
         return self.curve[-1]
 
 
-def run(
-    rules: str, seed: int, minutes: float, learners: int | None, stop_at: float
-) -> dict[str, Any]:
+def run(name: str, seed: int, minutes: float, stop_at: float) -> dict[str, Any]:
     """Trains once; Ray's start, imports of the actors and the making of environments count."""
     started_s = time.monotonic()
-    config = TrainConfig(
-        env=ENVS[rules], algo="batched", backend="local", seed=seed, num_learners=learners
-    )
+    config = TrainConfig(seed=seed, **RUNS[name])
     plan = make_plan(config)
     record = Record(started_s)
-    with ray_running(plan.learners + 1, has_dashboard=False):
+    with ray_running(plan.workers + 1, has_dashboard=False):
         runner = make_runner(config, plan, Resumed())
         try:
             next_s = 0.0
@@ -122,18 +140,18 @@ def run(
                     record.note(answer)
                 if record.first_step_s is not None and time.monotonic() >= next_s:
                     next_s = time.monotonic() + POINT_EVERY_S
-                    print(f"{rules} seed {seed}: {record.point()}", flush=True)
+                    print(f"{name} seed {seed}: {record.point()}", flush=True)
             record.point()
         finally:
             runner.close()
     total_s = sum(record.seconds.values())
     return {
-        "rules": rules,
+        "run": name,
         "env": config.env,
         "seed": seed,
-        "learners": plan.learners,
+        "processes": plan.actors if config.algo == "a3c" else plan.learners,
         "slots": plan.workers,
-        "learner": asdict(plan.batched),
+        "learner": asdict(config.learner if config.algo == "a3c" else plan.batched),
         "start_up_s": round((record.first_step_s or time.monotonic()) - started_s, 1),
         "minutes": round(record.minutes, 3),
         "env_steps": record.steps,
@@ -147,10 +165,10 @@ def run(
 
 def table(results: list[dict[str, Any]]) -> str:
     """Returns a section for docs/benchmarks.md."""
-    rules = results[0]["rules"]
+    name = results[0]["run"]
     lines = [
-        f"### Pong from pixels, {rules} rules ({results[0]['env']}), "
-        f"{results[0]['learners']} learners",
+        f"### Pong from pixels: {name} ({results[0]['env']}), {results[0]['processes']} processes, "
+        f"{results[0]['slots']} games",
         "",
         "| seed | start-up | mean 18 | mean 20 | env steps to 18 | steps/s | last mean of 100 |",
         "|---|---|---|---|---|---|---|",
@@ -163,7 +181,7 @@ def table(results: list[dict[str, Any]]) -> str:
             f"| {one['curve'][-1]['mean_100']} after {one['minutes']:.1f} min |"
         )
     for target in (18, 20):
-        goal = GOALS_MINUTES.get((rules, target))
+        goal = GOALS_MINUTES.get((name, target))
         if goal is None:
             continue
         took = [one["reached"].get(str(target), {}).get("minutes", float("inf")) for one in results]
@@ -192,20 +210,17 @@ def _minutes(reached: dict[str, float] | None) -> str:
 def main() -> int:
     """Runs all seeds, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rules", choices=list(ENVS), default="deterministic")
+    parser.add_argument("--run", choices=list(RUNS), default="deterministic")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--minutes", type=float, default=8.0, help="longest time of a seed")
-    parser.add_argument("--learners", type=int, help="one for each core by default, at most 2")
     parser.add_argument("--stop-at", type=float, default=20.0, help="mean of 100 that is enough")
     parser.add_argument("--out", type=Path, default=Path("runs/pong"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = []
     for seed in arguments.seeds:
-        results.append(
-            run(arguments.rules, seed, arguments.minutes, arguments.learners, arguments.stop_at)
-        )
-        name = arguments.out / arguments.rules
+        results.append(run(arguments.run, seed, arguments.minutes, arguments.stop_at))
+        name = arguments.out / arguments.run
         name.with_suffix(".json").write_text(json.dumps(results, indent=1), encoding="utf-8")
         name.with_suffix(".md").write_text(table(results), encoding="utf-8")
     print(table(results))

@@ -59,7 +59,8 @@ class TrainConfig:
     """What learns: a3c (as universe-starter-agent has it), batched (a clipped surrogate over
     batches of all slots, with V-trace), or RLlib's ppo, impala or appo."""
     workers: int | None = None
-    """Number of actors of a3c; by default one for each slot."""
+    """Number of actors of a3c; by default one for each remote, and one for each core, at most 2,
+    where there are none."""
     num_slots: int | None = None
     """Number of environments, over all actors or learners; by default as many as --remotes names,
     else one for each of --workers, else what suits the environment."""
@@ -67,8 +68,8 @@ class TrainConfig:
     """Number of learners of batched, which keep their weights together; by default one for each
     core, at most 2."""
     frame_stack: int | None = None
-    """Newest observations that the agent sees at once; by default 4 where it has no memory of its
-    own. Not for a3c, which has."""
+    """Newest observations that the agent sees at once; by default 4, and 1 for a3c, which remembers
+    by an LSTM unless it sees more."""
     minutes: float | None = None
     """Longest time, counted from the first step of an environment."""
     steps: int | None = None
@@ -170,8 +171,6 @@ class TrainConfig:
                     f"TrainConfig.{name}: belongs to --algo {algos[0]}, got --algo {self.algo}; "
                     "--num-slots says how many environments there are"
                 )
-        if self.algo == "a3c" and self.frame_stack not in (None, 1):
-            raise ConfigError("TrainConfig.frame_stack: A3C remembers by its LSTM; drop it")
 
     def run_directory(self) -> Path:
         """Returns the logdir: as given, that of ``resume``, or a new one by name and time."""

@@ -113,7 +113,8 @@ def make_plan(config: TrainConfig) -> Plan:
         fps=config.fps,
         needs_realtime=needs_realtime(config.remotes, choice.name),
     )
-    memory: Memory = "lstm" if config.algo == "a3c" else "frames"
+    has_lstm = config.algo == "a3c" and config.frame_stack in (None, 1)
+    memory: Memory = "lstm" if has_lstm else "frames"
     own = own_spaces(spec) if frame_skip is not None and memory == "frames" else None
     sees_vectors = own is not None and len(own[0].shape or ()) == 1 and not config.height_px
     preset = preset_of(
@@ -136,7 +137,7 @@ def make_plan(config: TrainConfig) -> Plan:
         spec=spec,
         env_factory=functools.partial(make_env, settings),
         workers=num_slots,
-        actors=_actors(config, num_slots),
+        actors=_actors(config, num_slots, is_local=choice.name == "local"),
         observation=observation,
         network=_network(config, spec, preset, observation, own, stack, memory),
         fps=fps,
@@ -233,13 +234,13 @@ def _shape(spec: EnvSpec, observation: ObservationConfig | None) -> tuple[int, .
     return (seen.height_px or height, seen.width_px or width, 1 if seen.is_grey else 3)
 
 
-def _actors(config: TrainConfig, num_slots: int) -> int:
+def _actors(config: TrainConfig, num_slots: int, *, is_local: bool) -> int:
     if config.workers is not None and config.workers > num_slots:
         raise ConfigError(
             f"--workers {config.workers} share {num_slots} slots; give more --num-slots, or fewer "
             "workers"
         )
-    return config.workers or num_slots
+    return config.workers or (learner_count(num_slots) if is_local else num_slots)
 
 
 def default_reward_scale(spec: EnvSpec) -> float:

@@ -53,6 +53,10 @@ class Preset:
     """Filters of each convolution of its network."""
     hidden_size: int = 256
     """Units of its hidden layers; not of an LSTM."""
+    input_mean: float = 0.0
+    """What a network without memory subtracts from what it sees."""
+    input_deviation: float | None = None
+    """What it divides that by; None for its own choice. The batched learner measures both."""
 
 
 def preset_of(spec: EnvSpec, *, is_lockstep: bool, memory: Memory, sees_vectors: bool) -> Preset:
@@ -95,6 +99,8 @@ def network_for(
         filter_count=preset.filter_count,
         core="lstm" if memory == "lstm" else "feedforward",
         hidden_size=preset.hidden_size,
+        input_mean=0.0 if memory == "lstm" else preset.input_mean,
+        input_deviation=None if memory == "lstm" else preset.input_deviation,
     )
 
 
@@ -119,12 +125,17 @@ ATARI = Preset(
     batched=BatchedConfig(learning_rate=5e-4, anneal_steps=10_000_000),
 )
 
+# Of a random player's 1500 steps: the field is plain, so that a paddle is many deviations away.
+_PONG_MEAN, _PONG_DEVIATION = 87.3, 4.06
+
 PONG = Preset(
     observation=PONG_OBSERVATION,
     num_slots=_MANY,
     frame_stack=_FRAME_STACK,
     batched=BatchedConfig(final_entropy_weight=0.002, anneal_steps=1_400_000),
     filter_count=16,
+    input_mean=_PONG_MEAN,
+    input_deviation=_PONG_DEVIATION,
 )
 """Pong that does as it is told."""
 
@@ -140,6 +151,8 @@ PONG_STICKY = Preset(
         epochs=4,
     ),
     filter_count=24,
+    input_mean=_PONG_MEAN,
+    input_deviation=_PONG_DEVIATION,
 )
 """Pong that repeats an action with a probability of 0.25 whatever it is told: luck with a seed
 is worth nothing there, so steps are smaller, batches larger and the network wider."""

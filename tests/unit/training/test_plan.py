@@ -17,6 +17,7 @@ from raygym.training.plan import (
     make_plan,
     needs_realtime,
 )
+from raygym.training.presets import learner_count
 from tests.support.plans import SPEC, tiny_plan
 
 
@@ -87,6 +88,17 @@ def test_pong_is_seen_without_its_walls():
     assert plan.observation.crop == (0, 34, 160, 160)
     assert plan.network.observation_shape == (40, 40, 4)
     assert (plan.workers, plan.network.action_count) == (32, 6)
+
+
+def test_a3c_sees_several_frames_where_it_is_asked_to() -> None:
+    config = TrainConfig(env="gym-core.PongDeterministic-v3", backend="local")
+    plan = make_plan(config)
+    assert plan.network is not None
+    assert (plan.network.core, plan.network.observation_shape) == ("lstm", (42, 42, 1))
+    plan = make_plan(replace(config, frame_stack=4))
+    assert plan.network is not None
+    assert (plan.network.core, plan.network.observation_shape) == ("feedforward", (40, 40, 4))
+    assert (plan.workers, plan.actors) == (32, learner_count(32))
 
 
 def test_an_id_of_gymnasiums_own_needs_no_remote():
