@@ -27,7 +27,16 @@ def train(directory: Path, *flags: str, timeout_s: float = 170) -> dict[str, Any
     return told
 
 
-@pytest.mark.parametrize("algo", ["batched", "ppo", "impala", "appo"])
+@pytest.mark.parametrize("algo", ["impala", "appo"])
+def test_it_learns_for_a_while(tmp_path: Path, algo: str) -> None:
+    told = train(
+        tmp_path, "--env", "CartPole-v1", "--algo", algo, "--num-slots", "4", "--steps", "2000"
+    )
+    assert told["env_steps"] >= 2000
+    assert told["outcomes"]["ok"] == told["episodes"] > 0
+
+
+@pytest.mark.parametrize("algo", ["batched", "ppo"])
 def test_it_learns_for_a_while_and_goes_on_from_its_checkpoint(tmp_path: Path, algo: str) -> None:
     flags = ("--env", "CartPole-v1", "--algo", algo, "--num-slots", "4")
     first = train(tmp_path, *flags, "--steps", "3000")

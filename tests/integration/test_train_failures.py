@@ -28,7 +28,7 @@ def ray_once() -> Iterator[None]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("algo", ["batched", "ppo", "impala", "appo"])
+@pytest.mark.parametrize("algo", ["batched", "ppo", "impala"])
 def test_a_run_goes_on_where_an_actor_is_killed(
     algo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

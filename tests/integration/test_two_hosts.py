@@ -34,8 +34,9 @@ _STEPS = re.compile(r"^\d.* min +steps (\d+)", re.MULTILINE)
 class Story:
     """Two hosts, and a third where commands are given."""
 
-    def __init__(self, hosts: Hosts, file: Path) -> None:
+    def __init__(self, hosts: Hosts, file: Path, say: Callable[[str], None]) -> None:
         self.hosts = hosts
+        self.say = say
         self.laptop, self.head, self.worker = hosts
         self.file = file
 
@@ -43,7 +44,8 @@ class Story:
         """Gives a command at the laptop; its output is printed."""
         started_s = time.monotonic()
         done = self.laptop.run(words, timeout_s=timeout_s)
-        print(f"$ {' '.join(words)}  # {done.returncode}, {time.monotonic() - started_s:.0f} s")
+        took_s = time.monotonic() - started_s
+        self.say(f"$ {' '.join(words)}  # {done.returncode}, {took_s:.0f} s")
         return done
 
     def on_head(self, line: str, *, timeout_s: float = COMMAND_S) -> str:
@@ -63,7 +65,7 @@ class Story:
         deadline_s = time.monotonic() + within_s
         while not is_so(slots := self.slots()):
             assert time.monotonic() < deadline_s, f"{what}: {slots}\n{self.evidence()}"
-        print(f"--- slots per host {what}\n{slots['text']}")
+        self.say(f"--- slots per host {what}\n{slots['text']}")
         return slots
 
     def steps_pass(self, count: int, *, within_s: float) -> int:
@@ -93,7 +95,11 @@ class Story:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
+def story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Story]:
+    def say(text: str) -> None:
+        with capsys.disabled():
+            print(text)
+
     if obstacle := needs():
         pytest.fail(f"two hosts cannot be made here: {obstacle}")
     variables = {
@@ -104,7 +110,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
     with Hosts(tmp_path, ["laptop", "head", "worker"], variables=variables) as hosts:
         file = tmp_path / "cluster.yaml"
         file.write_text(yaml.safe_dump(cluster_of(hosts)))
-        yield Story(hosts, file)
+        yield Story(hosts, file, say)
 
 
 def cluster_of(hosts: Hosts) -> dict[str, Any]:
