@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SAVE_TIMEOUT_S = 120.0
 _PREFIX = "rllib-"
+_TALKERS = ("ray.rllib", "ray.tune", "ray._common.deprecation")
+"""Loggers that warn of RLlib's own defaults and deprecations, which nobody here can change."""
 _STATISTICS = {
     "policy_loss": ("policy_loss", "mean_pi_loss"),
     "value_loss": ("vf_loss_unclipped", "mean_vf_loss", "vf_loss"),
@@ -93,6 +95,8 @@ class RLlibRun:
         actor_options: Mapping[str, Any] | None = None,
         restore: Path | None = None,
     ) -> None:
+        for name in _TALKERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
         settings = ServiceSettings(
             env=env_id,
             num_slots=num_slots,
