@@ -58,14 +58,7 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK_BYTES))
     # Ray starts dozens of threads, each of which would get a heap of its own.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    try:
-        _start_ray(actors, has_dashboard=has_dashboard)
-    # Ray raises what it likes where a start takes long: RuntimeError, a bare Exception.
-    except Exception as error:  # noqa: BLE001
-        # Read from a cold disk, its programs can take longer than it waits for them.
-        log.warning("ray.start_again cause=%s", one_line(error))
-        ray.shutdown()
-        _start_ray(actors, has_dashboard=has_dashboard)
+    _start_with_tries(actors, has_dashboard=has_dashboard)
     try:
         yield
     finally:
@@ -85,6 +78,21 @@ def _join_ray(address: str) -> None:
             "it run? One that asks for a token needs RAY_AUTH_MODE=token here, too. "
             "RAY_ADDRESS=local starts one for this run"
         ) from error
+
+
+def _start_with_tries(actors: int, *, has_dashboard: bool) -> None:
+    """Starts Ray; read from a cold disk, its programs can take longer than it waits for them."""
+    for is_last in (False, False, True):
+        try:
+            _start_ray(actors, has_dashboard=has_dashboard)
+        # Ray raises what it likes where a start takes long: RuntimeError, a bare Exception.
+        except Exception as error:
+            ray.shutdown()
+            if is_last:
+                raise
+            log.warning("ray.start_again cause=%s", one_line(error))
+        else:
+            return
 
 
 def _start_ray(actors: int, *, has_dashboard: bool) -> None:
