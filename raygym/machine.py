@@ -1,4 +1,4 @@
-"""Tells whether two processes could open each other's files and sockets."""
+"""What processes of one machine know of each other."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def machine_id() -> str:
     except OSError:
         return ""
     return "-".join([boot_id, str(os.getuid()), *(str(space) for space in spaces)])
+
+
+def process_exists(pid: int) -> bool:
+    """Returns whether there is such a process in this namespace, one that ended unreaped too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from raygym.core import Remote
 from raygym.errors import ConfigError
+from raygym.machine import process_exists
 from raygym.remote_env.lease_file import Found, LeaseFile
 
 __all__ = ["Found", "Holder", "Lease", "LeaseFile", "Registry", "Store", "Want"]
@@ -55,23 +56,13 @@ class Holder:
         if (self.node, self.pid_namespace) != (here.node, here.pid_namespace):
             return False
         if not _has_proc():
-            return not _exists(self.pid)
+            return not process_exists(self.pid)
         ticks = _started_ticks(self.pid)
         return ticks is None or (self.started_ticks != 0 and ticks != self.started_ticks)
 
 
 def _has_proc() -> bool:
     return Path("/proc/self/stat").exists()
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _pid_namespace() -> str:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, distributed
 
 from raygym.errors import RaygymError
+from raygym.machine import process_exists
 
 MEETING_TIMEOUT_S = 60.0
 """Longest wait for all learners to come together."""
@@ -218,7 +219,7 @@ class MemoryAverage:
 
     def _check_peers(self) -> None:
         for rank, pid in enumerate(self._pids.tolist()):
-            if pid and not _lives(pid):
+            if pid and not process_exists(pid):
                 raise PeerLost(f"learner {rank} (process {pid}) ended")
 
 
@@ -287,13 +288,3 @@ def _own_address(meeting: Meeting) -> str:
 
 def _block_bytes(num_learners: int, size: int) -> int:
     return 2 * num_learners * _LINE * 8 + 2 * num_learners * size * 4
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raygym.errors import RaygymError
+from raygym.vector.row_store import joined
 from raygym.vector.slot_record import HOPELESS, SlotRecord, explained, is_array_space
 from raygym.vector.slots import BoolArray, Int64Array, Ready, SlotReport
 from raygym.vector.supervision import Supervision
@@ -134,12 +135,12 @@ class BatchSlots:
             parts += self._begin_due()
             missing = at_least - sum(len(part.slots) for part in parts)
             if missing <= 0 or not self._resets:
-                return self._joined(parts)
+                return joined(parts) if parts else self._nothing()
             now_s = self._clock()
             due_s = min(at_s for at_s, _, _ in self._resets.values())
             if until_s is not None and due_s > until_s:
                 self._sleep(max(0.0, until_s - now_s))
-                return self._joined(parts)
+                return joined(parts) if parts else self._nothing()
             self._sleep(max(0.0, due_s - now_s))
 
     def reports(self) -> Sequence[SlotReport]:
@@ -207,21 +208,6 @@ class BatchSlots:
             return []
         ready = _ready(slots, rows, is_first=True)
         return [_picked(ready, [row for row, slot in enumerate(slots) if slot not in failures])]
-
-    def _joined(self, parts: Sequence[Ready]) -> Ready:
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return self._nothing()
-        return Ready(
-            slots=np.concatenate([part.slots for part in parts]),
-            observations=np.concatenate([part.observations for part in parts]),
-            rewards=np.concatenate([part.rewards for part in parts]),
-            terminated=np.concatenate([part.terminated for part in parts]),
-            truncated=np.concatenate([part.truncated for part in parts]),
-            is_first=np.concatenate([part.is_first for part in parts]),
-            infos=[info for part in parts for info in part.infos],
-        )
 
     def _nothing(self) -> Ready:
         space = self.single_observation_space
