@@ -43,12 +43,12 @@ _DOWNLOAD_TIMEOUT_S = 900.0
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NEAR_END = (
-    *("certs", "cli", "dockerfiles", "doctor", "environments", "evaluate", "images"),
+    *("certs", "cli", "cluster", "dockerfiles", "doctor", "environments", "evaluate", "images"),
     *("images_context", "images_engine", "leases", "policies", "remote_env", "remotes"),
-    *("service", "train", "training", "view"),
+    *("rllib", "service", "train", "training", "vector", "view"),
 )
 """Parts of raygym, by the first name of their path, that a Remote never imports."""
-_NEAR_END_PACKAGES = ("docker",)
+_NEAR_END_PACKAGES = ("docker", "cloudpickle")
 """What only those parts require."""
 
 
