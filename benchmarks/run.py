@@ -20,6 +20,8 @@ NAMES = (
     "cluster_size",
     "rllib",
     "containers",
+    "gateway",
+    "wall",
     "latency",
     "near_end",
     "training",

@@ -1,6 +1,6 @@
-"""Plots the learning curve of a run of raygym.train from its TensorBoard files.
+"""Plots the learning curves of one or more runs of raygym.train from their TensorBoard files.
 
-python examples/plot_learning.py LOGDIR OUT.png
+python examples/plot_learning.py LOGDIR [LOGDIR ...] OUT.png
 """
 
 import sys
@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 TAG = "global/episode_reward"
-WINDOW = 10
+WINDOW, WINDOW_OF_SEVERAL = 10, 100
 
 
 def scores(logdir: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -32,23 +32,39 @@ def scores(logdir: Path) -> tuple[np.ndarray, np.ndarray]:
     return (times - times[0]) / 60, values
 
 
+def draw(axes: plt.Axes, logdir: Path, *, is_alone: bool) -> str:
+    """Draws one run, its episodes too if it ``is_alone``, and says how it ended."""
+    minutes, values = scores(logdir)
+    window = min(WINDOW if is_alone else WINDOW_OF_SEVERAL, len(values))
+    mean = np.convolve(values, np.ones(window) / window, mode="valid")
+    if is_alone:
+        axes.plot(minutes, values, ".", color="#9aa5b1", label="episode")
+    label = f"mean of {window} episodes"
+    axes.plot(
+        minutes[window - 1 :],
+        mean,
+        color="#d6336c" if is_alone else None,
+        label=label if is_alone else f"{logdir.name}, {label}",
+    )
+    return f"{logdir}: {len(values)} episodes, last mean {mean[-1]:.1f}"
+
+
 def main() -> None:
     """Plots."""
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
-    minutes, values = scores(Path(sys.argv[1]))
-    window = min(WINDOW, len(values))
-    mean = np.convolve(values, np.ones(window) / window, mode="valid")
+    *logdirs, picture = map(Path, sys.argv[1:])
     _, axes = plt.subplots(figsize=(8, 4.5), dpi=120, layout="constrained")
-    axes.plot(minutes, values, ".", color="#9aa5b1", label="episode")
-    axes.plot(minutes[window - 1 :], mean, color="#d6336c", label=f"mean of {window} episodes")
+    for logdir in logdirs:
+        print(draw(axes, logdir, is_alone=len(logdirs) == 1))
     axes.set_xlabel("minutes since the first episode's end")
     axes.set_ylabel("score")
-    axes.set_ylim(bottom=0 if values.min() >= 0 else None)
+    if axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    plt.savefig(sys.argv[2])
-    print(f"{len(values)} episodes, last mean {mean[-1]:.1f}: {sys.argv[2]}")
+    plt.savefig(picture)
+    print(picture)
 
 
 if __name__ == "__main__":

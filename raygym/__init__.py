@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from raygym.runtimes.serve import serve_env
     from raygym.service.ray_vector_env import RayVectorEnv
     from raygym.service.rollout_service import RolloutService
+    from raygym.shows import show
 
 __version__ = VERSION
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "make_vec",
     "register_all",
     "serve_env",
+    "show",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "RemoteVectorEnv": "raygym.remote_env.rpc.remote",
     "serve_env": "raygym.runtimes.serve",
     "RolloutService": "raygym.service.rollout_service",
+    "show": "raygym.shows",
     "make": "raygym.environments",
     "make_vec": "raygym.environments",
 }

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raygym import __version__, certs, cluster, doctor, images, remotes
+from raygym import (
+    __version__,
+    certs,
+    cluster,
+    doctor,
+    images,
+    remotes,
+    serve_command,
+    watch_command,
+)
 from raygym.catalog import Catalog, EnvSpec, load_catalog
 from raygym.errors import ConfigError, RaygymError
 
@@ -18,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raygym",
         description="Programs behind a screen or a socket as Gymnasium environments, on Ray.",
-        epilog="Also: python -m raygym.train --help, python -m raygym.evaluate --help.",
+        epilog="Also, with --help: python -m raygym.train, raygym.evaluate, raygym.report.",
     )
     parser.add_argument("--version", action="version", version=f"raygym {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -36,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     images.add_arguments(verb)
     verb = verbs.add_parser("cluster", help="start a Ray cluster, look at its slots, end it")
     cluster.add_arguments(verb)
+    verb = verbs.add_parser("serve", help="lease remotes to clients without Ray")
+    serve_command.add_arguments(verb)
+    verb = verbs.add_parser("watch", help="show a live picture of every slot on one page")
+    watch_command.add_arguments(verb)
     return parser
 
 
@@ -109,6 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return images.main(arguments)
         if arguments.verb == "cluster":
             return cluster.main(arguments)
+        if arguments.verb == "serve":
+            return serve_command.main(arguments)
+        if arguments.verb == "watch":
+            return watch_command.main(arguments)
         _print_envs(load_catalog(), as_json=arguments.json)
     except ConfigError as error:
         print(f"raygym: {error}", file=sys.stderr)

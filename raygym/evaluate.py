@@ -57,7 +57,8 @@ class EvaluateConfig:
     json: Path | None = None
     """Writes the result there, as JSON."""
     remotes: str | None = None
-    """Address of a remote that already runs; by default one is started."""
+    """Address of a remote that already runs, or of a gateway that lends one; by default one is
+    started."""
     client_id: str = "evaluate"
     """Name of this client to the remote."""
     backend: Literal["auto", "docker", "process", "fake", "static"] | None = None

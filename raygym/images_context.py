@@ -43,9 +43,21 @@ _DOWNLOAD_TIMEOUT_S = 900.0
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NEAR_END = (
-    *("certs", "cli", "cluster", "dockerfiles", "doctor", "environments", "evaluate", "images"),
-    *("images_context", "images_engine", "leases", "policies", "remote_env", "remotes"),
-    *("rllib", "service", "train", "training", "vector", "view"),
+    *("certs", "cli", "cluster", "dockerfiles", "doctor", "environments", "evaluate", "gateway"),
+    *("images", "images_context", "images_engine", "leases", "policies", "remote_env", "remotes"),
+    *(
+        "films",
+        "report",
+        "rllib",
+        "serve_command",
+        "service",
+        "shows",
+        "train",
+        "training",
+        "vector",
+        "view",
+    ),
+    *("wall", "watch_command"),
 )
 """Parts of raygym, by the first name of their path, that a Remote never imports."""
 _NEAR_END_PACKAGES = ("docker", "cloudpickle")

@@ -1,7 +1,8 @@
-"""What processes of one machine know of each other."""
+"""What processes of one machine know of each other, and of its network."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def machine_id() -> str:
     except OSError:
         return ""
     return "-".join([boot_id, str(os.getuid()), *(str(space) for space in spaces)])
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host name or address is this machine's own, and no other's, for sure."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def process_exists(pid: int) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Callable
 
-from raygym.core import Endpoint, Remote
-from raygym.errors import ConfigError
+from raygym.core import Remote
+from raygym.errors import ConfigError, RemoteFailedToStart
+from raygym.gateway.forwards import Forward
 
-_CHUNK_BYTES = 1 << 16
-_CONNECT_TIMEOUT_S = 5.0
+_HOST = "127.0.0.1"
 
 
 async def serve_view(remote: Remote, *, port: int = 0, say: Callable[[str], None] = print) -> None:
@@ -28,48 +27,19 @@ async def serve_view(remote: Remote, *, port: int = 0, say: Callable[[str], None
     vnc = remote.vnc
     if vnc is None:
         raise ConfigError(f"{remote.id} has no screen to look at")
+    forward = Forward(vnc, host=_HOST, ports=(port,) if port else ())
     try:
-        server = await asyncio.start_server(lambda r, w: _forward(vnc, r, w), "127.0.0.1", port)
-    except OSError as error:
-        raise ConfigError(f"--port {port}: cannot listen there: {error.strerror}") from error
+        taken = await forward.start()
+    except RemoteFailedToStart as error:
+        raise ConfigError(f"--port {port}: cannot listen there: {error.__cause__}") from error
     done = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, done.set)
-    host, taken = server.sockets[0].getsockname()[:2]
-    say(f"{remote.id}: vncviewer {host}::{taken}")
+    say(f"{remote.id}: vncviewer {_HOST}::{taken}")
     if remote.password is not None:
         say(f"password: {remote.password.reveal()}")
     say("Ctrl-C ends it; the remote runs on")
-    async with server:
+    try:
         await done.wait()
-
-
-async def _forward(
-    vnc: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            far_reader, far_writer = await _dial(vnc)
-        with contextlib.closing(far_writer):
-            pumps = [
-                asyncio.create_task(_pump(reader, far_writer)),
-                asyncio.create_task(_pump(far_reader, writer)),
-            ]
-            try:
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
-
-
-async def _dial(vnc: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if vnc.path is not None:
-        return await asyncio.open_unix_connection(vnc.path)
-    return await asyncio.open_connection(vnc.host, vnc.port)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_CHUNK_BYTES):
-        writer.write(data)
-        await writer.drain()
+    finally:
+        await forward.close()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from raygym.registration import register_all
 
 if TYPE_CHECKING:
-    from raygym.environments.backends import RemoteNeeds, make_backend
+    from raygym.environments.backends import make_backend
     from raygym.environments.making import make, make_registered
+    from raygym.environments.needs import RemoteNeeds
     from raygym.environments.slots import make_slots
     from raygym.environments.vectors import make_vec, make_vec_registered
 
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RemoteNeeds": "backends",
+    "RemoteNeeds": "needs",
     "make_backend": "backends",
     "make": "making",
     "make_registered": "making",

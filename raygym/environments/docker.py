@@ -8,7 +8,7 @@ from raygym.catalog import load_catalog
 from raygym.errors import ConfigError, RaygymError
 
 if TYPE_CHECKING:
-    from raygym.environments.backends import RemoteNeeds
+    from raygym.environments.needs import RemoteNeeds
     from raygym.leases.leased_backend import LeasedBackend
     from raygym.remote_env.docker.store import DockerStore
 

@@ -30,7 +30,8 @@ def lockstep_backend(settings: Settings) -> tuple[Backend, bool]:
     """
     if settings.backend == "fake":
         raise ConfigError("backend='fake' has no lock-step; use mode='realtime'")
-    return choose_backend(settings.backend, settings.needs("lockstep"), settings.addresses)
+    needs = settings.needs("lockstep")
+    return choose_backend(settings.backend, needs, settings.addresses, settings.allocator)
 
 
 def lockstep_env(

@@ -50,14 +50,15 @@ def make(
             Gymnasium's: ``gym-core.CartPole-v1``. A plain id of Gymnasium's, ``CartPole-v1``,
             runs without a Remote.
         remotes: 1, or an address as in ``raygym.remote_env.address``; further addresses
-            take over when one is lost. None takes the variable RAYGYM_REMOTES, else 1.
+            take over when one is lost. ``http://`` is that of a gateway which lends Remotes.
+            None takes the variable RAYGYM_REMOTES, else 1.
         client_id: On whose behalf, steady across restarts; None makes one up.
         backend: ``docker`` (containers), ``process`` (processes of this machine), ``auto``
             (docker where an engine and the image are there, else process), ``fake`` (inside
-            this process, in real time), ``static`` (addresses), ``local`` (no Remote: one of
-            Gymnasium's own runs right here). None takes ``static`` for addresses, else the
-            variable RAYGYM_BACKEND, else ``auto``. A Backend is used as it is and stays open;
-            its Remotes must be of the mode.
+            this process, in real time), ``static`` (addresses), ``allocator`` (lent by a
+            gateway), ``local`` (no Remote: one of Gymnasium's own runs right here). None takes
+            what suits the addresses, else the variable RAYGYM_BACKEND, else ``auto``. A Backend
+            is used as it is and stays open; its Remotes must be of the mode.
         docker: How containers are leased and kept; for the backend ``docker``.
         mode: ``lockstep``: the environment stands still between steps, and the same seed and
             actions give the same episode. ``realtime``: it runs on. None takes what the
@@ -69,7 +70,7 @@ def make(
         frame_skip: Frames of one step in lock-step, the action held; None takes 1.
         vnc_kwargs: Encodings and quality, as in Universe; None takes what suits. Real time.
         env_kwargs: For ``gymnasium.make`` at the far end, of ``gym-core`` in lock-step.
-        tls: Files for ``grpcs://``; None takes the system's authorities. Lock-step.
+        tls: Files for ``grpcs://`` and ``https://``; None takes the system's authorities.
         is_insecure: Whether ``grpc://`` may send plaintext to another machine. Lock-step.
         start_timeout_s: Longest time until a Remote is ready, and of a reset.
         silence_timeout_s: After this long without any message a Remote in real time counts

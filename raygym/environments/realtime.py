@@ -11,7 +11,8 @@ from raygym.remote_env.slot import Slot
 
 def realtime_backend(settings: Settings) -> tuple[Backend, bool]:
     """Returns where Remotes in real time come from, and whether it belongs to the caller."""
-    return choose_backend(settings.backend, settings.needs("realtime"), settings.addresses)
+    needs = settings.needs("realtime")
+    return choose_backend(settings.backend, needs, settings.addresses, settings.allocator)
 
 
 def realtime_env(

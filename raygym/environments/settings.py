@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypedDict
 
@@ -13,11 +13,13 @@ from raygym import gym_ids
 from raygym.catalog import EnvSpec, load_catalog
 from raygym.config import DockerConfig, ObservationConfig, TlsFiles, VncOptions, check_range
 from raygym.core import Backend, Remote
-from raygym.environments.backends import VARIABLE, BackendName, RemoteNeeds
+from raygym.environments.backends import VARIABLE, BackendName
 from raygym.environments.local import LocalConfig
+from raygym.environments.needs import RemoteNeeds
 from raygym.errors import ConfigError
 from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
 from raygym.remote_env.address import RemoteCount, parse_remotes
+from raygym.remote_env.allocator_address import AllocatorAddress
 from raygym.remote_env.slot_config import SlotConfig
 
 Mode = Literal["lockstep", "realtime"]
@@ -80,7 +82,7 @@ class Settings:
             check_range("make", "frame_skip", self.frame_skip, 1, 10_000)
 
     @cached_property
-    def parsed(self) -> RemoteCount | list[Remote]:
+    def parsed(self) -> RemoteCount | AllocatorAddress | list[Remote]:
         """What ``remotes`` says."""
         if self.is_local and self.remotes is None:
             return RemoteCount(1)
@@ -89,12 +91,25 @@ class Settings:
     @property
     def addresses(self) -> Sequence[Remote]:
         """The Remotes that somebody else runs; none where they are started."""
-        return () if isinstance(self.parsed, RemoteCount) else self.parsed
+        return self.parsed if isinstance(self.parsed, list) else ()
+
+    @property
+    def allocator(self) -> AllocatorAddress | None:
+        """Who lends the Remotes, where somebody does."""
+        if not isinstance(self.parsed, AllocatorAddress):
+            return None
+        return replace(self.parsed, tls=self.tls)
 
     @property
     def count(self) -> int:
         """How many Remotes."""
-        return self.parsed.count if isinstance(self.parsed, RemoteCount) else len(self.parsed)
+        return len(self.parsed) if isinstance(self.parsed, list) else self.parsed.count or 1
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether ``remotes`` says how many."""
+        has_count = self.allocator is None or self.allocator.count is not None
+        return self.remotes is not None and has_count
 
     @cached_property
     def name(self) -> str:
@@ -199,7 +214,8 @@ class Settings:
             raise ConfigError(f"remotes: {self.addresses[0].id} has no {_NO_SCREEN}")
         others = _ONLY_REALTIME if mode == "lockstep" else _ONLY_LOCKSTEP
         for field, default in others.items():
-            if getattr(self, field) != default:
+            is_for_https = field == "tls" and self.allocator is not None and self.allocator.is_tls
+            if getattr(self, field) != default and not is_for_https:
                 other = "realtime" if mode == "lockstep" else "lockstep"
                 raise ConfigError(
                     f"{field}: belongs to mode={other!r}, and {self.env_id} runs in {mode} here"

@@ -101,7 +101,7 @@ def _count(settings: Settings, num_envs: int | None) -> int:
     if num_envs < 1:
         raise ConfigError(f"num_envs: expected 1 or more, got {num_envs!r}")
     is_one_address = len(settings.addresses) == 1
-    if settings.remotes is not None and not is_one_address and settings.count != num_envs:
+    if settings.is_counted and not is_one_address and settings.count != num_envs:
         raise ConfigError(
             f"num_envs={num_envs} and remotes={settings.remotes!r} disagree: each environment has "
             "a remote; give one of them"

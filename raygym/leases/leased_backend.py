@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from raygym.core import Remote
@@ -19,6 +19,7 @@ from raygym.leases.protocols import Holder, Lease, Registry, Store, Want
 from raygym.leases.reaper import reap
 from raygym.leases.recycling import Recycling
 from raygym.leases.repeating import Repeating
+from raygym.remote_env.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class LeasedBackend:
         deadline_s = time.monotonic() + self._close_timeout_s
         for thread in (self._reaper, self._pool):
             thread.stop(timeout_s=0)
-        _side_by_side(self._holding.release, self._holding.ids(), deadline_s)
+        side_by_side(self._holding.release, self._holding.ids(), deadline_s)
         for thread in (self._heartbeat, self._pool, self._reaper):
             thread.stop(timeout_s=max(0.0, deadline_s - time.monotonic()))
         self._store.close()
@@ -327,16 +328,3 @@ class LeasedBackend:
             self._store.remove(remote_id)
         except (RaygymError, OSError) as error:
             log.warning("remote.not_removed remote_id=%s cause=%s", remote_id, error)
-
-
-def _side_by_side(task: Callable[[str], None], names: Iterable[str], deadline_s: float) -> None:
-    """Runs a task for each name, on threads where the interpreter still starts any."""
-    threads = [threading.Thread(target=task, args=(name,), daemon=True) for name in names]
-    for thread in threads:
-        try:
-            thread.start()
-        except RuntimeError:
-            thread.run()
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join(max(0.0, deadline_s - time.monotonic()))

@@ -19,6 +19,7 @@ from torch.nn import functional
 from raygym.config import check_range
 from raygym.core import Float32Array, Rollout, UInt8Array
 from raygym.errors import ConfigError
+from raygym.policies.annealing import annealed
 from raygym.policies.networks import Network, NetworkConfig, make_network
 from raygym.policies.returns import fold_cuts, generalised_advantages, n_step_returns
 
@@ -45,6 +46,14 @@ class A3CConfig:
     """Weight of the value loss, itself half the sum of squares."""
     entropy_weight: float = 0.01
     """Weight of the entropy bonus."""
+    anneal_updates: int | None = None
+    """Gradients, of all actors, in which the step size and the weight of the entropy bonus fall
+    to their last values, in a straight line; None for never. One gradient is made of
+    ``rollout_steps`` of each slot of its actor."""
+    final_learning_rate: float = 0.0
+    """Step size after ``anneal_updates``."""
+    final_entropy_weight: float = 0.0
+    """Weight of the entropy bonus after ``anneal_updates``."""
     max_grad_norm: float = 1.0
     """Longest gradient; a longer one is scaled down to it."""
     rollout_steps: int = 20
@@ -56,8 +65,19 @@ class A3CConfig:
         check_range("A3CConfig", "learning_rate", self.learning_rate, 0.0, 1.0)
         check_range("A3CConfig", "value_weight", self.value_weight, 0.0, 1e3)
         check_range("A3CConfig", "entropy_weight", self.entropy_weight, 0.0, 1e3)
+        if self.anneal_updates is not None:
+            check_range("A3CConfig", "anneal_updates", self.anneal_updates, 1, 1e15)
+        check_range("A3CConfig", "final_learning_rate", self.final_learning_rate, 0.0, 1.0)
+        check_range("A3CConfig", "final_entropy_weight", self.final_entropy_weight, 0.0, 1e3)
         check_range("A3CConfig", "max_grad_norm", self.max_grad_norm, 1e-6, 1e9)
         check_range("A3CConfig", "rollout_steps", self.rollout_steps, 1, 10_000)
+
+    def annealed(self, version: int) -> tuple[float, float]:
+        """Returns the step size and the weight of the entropy bonus after so many gradients."""
+        return (
+            annealed(self.learning_rate, self.final_learning_rate, version, self.anneal_updates),
+            annealed(self.entropy_weight, self.final_entropy_weight, version, self.anneal_updates),
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,7 @@ def a3c_loss(
     returns: Tensor,
     mask: Tensor,
     config: A3CConfig,
+    version: int = 0,
 ) -> Loss:
     """Sums ``-log pi(a) A + value_weight (V - R)^2 / 2 - entropy_weight H`` where mask is True.
 
@@ -90,6 +111,7 @@ def a3c_loss(
         returns: float32[T, B], constants: what the values aim at.
         mask: bool[T, B]; a step that is False adds nothing.
         config: Weights of the parts.
+        version: How many gradients the weights have seen, which the entropy's weight falls with.
     """
     log_probabilities = functional.log_softmax(logits, dim=-1)
     taken = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
@@ -97,7 +119,8 @@ def a3c_loss(
     policy = -(taken * advantages * weights).sum()
     value = 0.5 * ((values - returns).square() * weights).sum()
     entropy = -((log_probabilities.exp() * log_probabilities).sum(-1) * weights).sum()
-    total = policy + config.value_weight * value - config.entropy_weight * entropy
+    _, entropy_weight = config.annealed(version)
+    total = policy + config.value_weight * value - entropy_weight * entropy
     return Loss(total=total, policy=policy, value=value, entropy=entropy)
 
 
@@ -248,6 +271,7 @@ class A3CPolicy:
             returns=n_step_returns(rewards, discounts, bootstrap),
             mask=mask,
             config=self.config,
+            version=self.weights_version,
         )
 
     @torch.inference_mode()
@@ -275,7 +299,7 @@ class SharedParameters:
         torch.manual_seed(seed)
         self._network = make_network(network)
         self._network.requires_grad_(False)
-        self._learning_rate = config.learning_rate
+        self._config = config
         self._weights = nn.utils.parameters_to_vector(self._network.parameters()).clone()
         self._mean = torch.zeros_like(self._weights)
         self._square = torch.zeros_like(self._weights)
@@ -302,13 +326,14 @@ class SharedParameters:
         if not np.isfinite(gradient).all():
             self.refused_count += 1
             return self.weights()
+        learning_rate, _ = self._config.annealed(self.version)
         self.version += 1
         along = torch.from_numpy(np.array(gradient, dtype=np.float32))
         self._mean.lerp_(along, 1 - ADAM_BETAS[0])
         self._square.mul_(ADAM_BETAS[1]).addcmul_(along, along, value=1 - ADAM_BETAS[1])
         mean_part, square_part = (1 - beta**self.version for beta in ADAM_BETAS)
         scale = (self._square / square_part).sqrt_().add_(ADAM_EPSILON)
-        self._weights.addcdiv_(self._mean, scale, value=-self._learning_rate / mean_part)
+        self._weights.addcdiv_(self._mean, scale, value=-learning_rate / mean_part)
         return self.weights()
 
     def state(self) -> dict[str, Any]:

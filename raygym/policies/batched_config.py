@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raygym.config import check_range
+from raygym.policies.annealing import annealed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,11 @@ class BatchedConfig:
 
     def annealed(self, env_steps: int) -> tuple[float, float]:
         """Returns the step size and the weight of the entropy after so many steps."""
-        share = 0.0 if self.anneal_steps is None else min(1.0, env_steps / self.anneal_steps)
         last = self.entropy_weight
         if self.final_entropy_weight is not None:
             last = self.final_entropy_weight
+        until = self.anneal_steps
         return (
-            self.learning_rate + share * (self.final_learning_rate - self.learning_rate),
-            self.entropy_weight + share * (last - self.entropy_weight),
+            annealed(self.learning_rate, self.final_learning_rate, env_steps, until),
+            annealed(self.entropy_weight, last, env_steps, until),
         )

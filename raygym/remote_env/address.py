@@ -15,6 +15,8 @@
     grpc://host:50051                        an environment in lock-step
     grpcs://host:50051?token=secret          the same over TLS, with a token
     grpc+unix:///run/game/rpc.sock           the same over a unix socket
+    http://token@gateway:8080                an allocator, who lends them; see
+                                             ``raygym.remote_env.allocator_address``
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from urllib.parse import unquote
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import ConfigError
+from raygym.remote_env.allocator_address import AllocatorAddress, is_allocator, parse_allocator
 from raygym.remote_env.private_directory import UNIX_SOCKET_MAX_BYTES
 
 REMOTES_VARIABLE = "RAYGYM_REMOTES"
@@ -40,7 +43,7 @@ _HOST = re.compile(r"[-a-zA-Z0-9._]+")
 _PORT = re.compile(r"[0-9]+")
 _SCHEME = re.compile(r"[A-Za-z][-A-Za-z0-9+.]*:")
 _PASSWORD = re.compile("password=|token=")
-_SCHEMES = "vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"
+_SCHEMES = "vnc://, grpc://, grpcs://, grpc+unix:///, http://, https:// or unix:/"
 _HINTS = {
     "vnc:": _SCHEMES,
     "unix:": "an absolute path, as in unix:/run/game",
@@ -63,7 +66,7 @@ class RemoteCount:
     """At least 1."""
 
 
-def parse_remotes(remotes: int | str | None) -> RemoteCount | list[Remote]:
+def parse_remotes(remotes: int | str | None) -> RemoteCount | AllocatorAddress | list[Remote]:
     """Reads a value of ``remotes=``.
 
     Args:
@@ -71,8 +74,8 @@ def parse_remotes(remotes: int | str | None) -> RemoteCount | list[Remote]:
             RAYGYM_REMOTES holds, else 1.
 
     Returns:
-        A RemoteCount, or one Remote per address. Their ``runtime`` is empty: nobody has
-        said it yet. Their ``id`` is the address without the password.
+        A RemoteCount, an AllocatorAddress, or one Remote per address. Their ``runtime`` is
+        empty: nobody has said it yet. Their ``id`` is the address without the password.
 
     Raises:
         ConfigError: It is malformed; the message shows the place (never the password) and
@@ -84,6 +87,8 @@ def parse_remotes(remotes: int | str | None) -> RemoteCount | list[Remote]:
         text = remotes.strip()
         if re.fullmatch(r"[0-9]+", text):
             return _count(int(text))
+        if is_allocator(text):
+            return parse_allocator(text)
         return _Parser(text).remotes()
     return _count(remotes)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import RemoteFailedToStart
+from raygym.remote_env.plain_backend import PlainBackend
 from raygym.remote_env.private_directory import make_private_directory, remove
 
 
@@ -34,7 +35,7 @@ class _Hosted:
     is_alive: bool = True
 
 
-class FakeBackend:
+class FakeBackend(PlainBackend):
     """Starts Remotes inside this process, for tests and examples without any program.
 
     Args:
@@ -104,21 +105,6 @@ class FakeBackend:
         """Returns whether it was given out and not taken back."""
         with self._lock:
             return remote_id in self._hosted
-
-    def lease_id(self, remote_id: str) -> str:
-        """Returns an empty string: nothing is leased here."""
-        del remote_id
-        return ""
-
-    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
-        """Returns False: nothing here wears out."""
-        del remote_id, steps, seconds
-        return False
-
-    def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
-        """Returns an empty string: it logs where this process logs."""
-        del remote_id, lines
-        return ""
 
     def close(self) -> None:
         """Removes every Remote. May be called twice."""

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import Outcome
+from raygym.core import Outcome, Remote
 from raygym.errors import ConfigError, ProtocolError, RemoteError
 from raygym.remote_env.lockstep_env import LockstepConfig
 from raygym.remote_env.lockstep_remote import LockstepRemote
@@ -86,6 +86,11 @@ class LockstepBatch:
         remote = self._remote.remote
         return None if remote is None else remote.id
 
+    @property
+    def remote(self) -> Remote | None:
+        """The Remote behind it now, if there is one."""
+        return self._remote.remote
+
     def reset(
         self,
         envs: Sequence[int],
@@ -129,7 +134,9 @@ class LockstepBatch:
             self._seeds[env], self._scores[env], self._steps[env] = seed, 0.0, 0
         if self._remote.tenancy is not None:
             self._remote.tenancy.begin_episode()
-        return self._told(envs, rows, steps=0), failures
+        told = self._told(envs, rows, steps=0)
+        told[4][0].update(self._remote.claims.news())
+        return told, failures
 
     def step(self, envs: Sequence[int], actions: Sequence[Any]) -> _Stepped:
         """Takes steps in environments that are within an episode.
@@ -209,7 +216,8 @@ class LockstepBatch:
             link.close()
         if self._remote.remote is not None:
             log.warning("batch.lost remote_id=%s cause=%s", self.remote_id, reason)
-        self._remote.note_loss()
+        is_taken = outcome == str(Outcome.PREEMPTED)
+        self._remote.note_loss("preempted" if is_taken else "infra_failure")
         self._remote.drop()
 
     def _count_episodes(self, envs: Sequence[int]) -> None:
@@ -223,7 +231,7 @@ class LockstepBatch:
         if self._is_worn and not self._is_running.any() and self._link is not None:
             self._link.close()
             self._link = None
-            self._remote.drop()
+            self._remote.wear_out()
 
     def _told(self, envs: Sequence[int], rows: Rows, *, steps: int) -> _Stepped:
         """Returns what came, with the infos of LockstepEnv; notes scores and ends."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import gymnasium
 
-from raygym.core import Outcome, UInt8Array
+from raygym.core import Outcome, Remote, UInt8Array
 from raygym.errors import (
     ConfigError,
     LocalProtocolError,
@@ -123,6 +123,11 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         remote = self._remote.remote
         return None if remote is None else remote.id
 
+    @property
+    def remote(self) -> Remote | None:
+        """The Remote behind it now, if there is one."""
+        return self._remote.remote
+
     def abandon(self) -> None:
         """Closes it, and ends its Remote instead of giving it back."""
         self._remote.note_loss()
@@ -151,7 +156,7 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         self._score, self._steps = 0.0, 0
         if self._remote.tenancy is not None:
             self._remote.tenancy.begin_episode()
-        return observation, self._told(info)
+        return observation, {**self._told(info), **self._remote.claims.news()}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Acts, has the environment run on by its frames, and returns what came of it.
@@ -191,7 +196,7 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         """Ends the episode because the Remote is somebody else's; the next reset takes another."""
         *stepped, info = env.cut(str(Outcome.PREEMPTED), reason)
         told = self._told(info)
-        self._give_up()
+        self._give_up("preempted")
         return *stepped, told
 
     def _end_episode(self) -> None:
@@ -200,11 +205,11 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
         if self._env is None or tenancy is None:
             return
         if tenancy.lost():
-            self._give_up()
+            self._give_up("preempted")
         elif tenancy.is_worn_after(self._steps):
             self._env.close()
             self._env = None
-            self._remote.drop()
+            self._remote.wear_out()
 
     def _told(self, info: dict[str, Any]) -> dict[str, Any]:
         info.setdefault("outcome", _OK)
@@ -273,10 +278,10 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
             causes=[str(cause) for cause in causes],
         ) from causes[-1]
 
-    def _give_up(self) -> None:
+    def _give_up(self, cause: str = "infra_failure") -> None:
         """Drops the conversation and the Remote that did not do."""
         env, self._env = self._env, None
         if env is not None:
             env.close()
-        self._remote.note_loss()
+        self._remote.note_loss(cause)
         self._remote.drop()

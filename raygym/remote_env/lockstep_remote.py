@@ -8,6 +8,7 @@ from typing import Protocol
 
 from raygym.core import Backend, Remote
 from raygym.errors import ConfigError, MissingDependency, RaygymError, RemoteFailedToStart
+from raygym.remote_env.claims import Claims
 from raygym.remote_env.rpc.session import LockstepSession
 from raygym.remote_env.tenancy import Tenancy
 
@@ -57,6 +58,8 @@ class LockstepRemote:
         self._connect = connect
         self._remote: Remote | None = None
         self._is_lost = False
+        self.claims = Claims()
+        """How long each took to answer, and why it was asked for."""
         self.tenancy: Tenancy | None = None
         """The use of the Remote of now, if there is one."""
 
@@ -84,19 +87,20 @@ class LockstepRemote:
         self.note_loss()
         self.drop()
         deadline_s = time.monotonic() + self.start_timeout_s
+        self.claims.begin()
         self._remote = remote = self._backend.start(self.runtime, client_id=self.client_id)
         self.tenancy = Tenancy(self._backend, remote.id)
         self.started += 1
         self._is_lost = False
         try:
             left_s = max(0.1, deadline_s - time.monotonic())
-            return self._connect(remote, client_id=self.client_id, timeout_s=left_s)
+            session = self._connect(remote, client_id=self.client_id, timeout_s=left_s)
         except (ConfigError, MissingDependency):
             self.drop()
             raise
         except RaygymError as error:
             tail = self._backend.log_tail(remote.id)
-            self.note_loss()
+            self.note_loss("start_failed")
             self.drop()
             raise RemoteFailedToStart(
                 f"{remote.id} ({remote.runtime}) did not get ready: {error}"
@@ -104,12 +108,19 @@ class LockstepRemote:
                 remote_id=remote.id,
                 log=tail,
             ) from error
+        self.claims.done()
+        return session
 
-    def note_loss(self) -> None:
-        """Counts the Remote as lost, if there is one; it is replaced by the next ``open``."""
+    def note_loss(self, cause: str = "infra_failure") -> None:
+        """Counts the Remote as lost, if there is one; it is replaced by the next ``open``.
+
+        Args:
+            cause: See ``Claims.gone``.
+        """
         if self._remote is not None and not self._is_lost:
             self._is_lost = True
             self.lost += 1
+            self.claims.gone(cause)
             log.warning("%s: %s was lost", self.client_id, self._remote.id)
 
     def release(self) -> None:
@@ -119,6 +130,11 @@ class LockstepRemote:
             return
         remote, self._remote, self.tenancy = self._remote, None, None
         self._backend.release(remote.id)
+
+    def wear_out(self) -> None:
+        """Ends the Remote because it is worn."""
+        self.claims.gone("worn")
+        self.drop()
 
     def drop(self) -> None:
         """Ends the Remote, if there is one. May be called twice."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from raygym.core import Endpoint, Remote, Secret
 from raygym.errors import ConfigError, MissingDependency, RemoteFailedToStart
+from raygym.remote_env.plain_backend import PlainBackend
 from raygym.remote_env.private_directory import claim, make_private_directory, remove, sweep
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class _Running:
     claim: int
 
 
-class ProcessBackend:
+class ProcessBackend(PlainBackend):
     """Starts Remotes as processes of this machine.
 
     Each has a private directory with its sockets, password and log. A pipe that only this
@@ -120,16 +121,6 @@ class ProcessBackend:
         """Returns whether it was given out and not taken back."""
         with self._lock:
             return remote_id in self._running
-
-    def lease_id(self, remote_id: str) -> str:
-        """Returns an empty string: nothing is leased here."""
-        del remote_id
-        return ""
-
-    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
-        """Returns False: nothing here wears out."""
-        del remote_id, steps, seconds
-        return False
 
     def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
         """Returns the end of a Remote's log, or an empty string if there is none."""

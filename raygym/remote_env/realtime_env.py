@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from raygym.core import Backend, UInt8Array
+from raygym.core import Backend, Remote, UInt8Array
 from raygym.errors import ConfigError
 from raygym.remote_env.pacing import Pacer
 from raygym.remote_env.slot import Slot
@@ -76,6 +76,11 @@ class RealtimeEnv(gymnasium.Env[UInt8Array, Any]):
     def remote_id(self) -> str | None:
         """Id of the Remote behind it now; None before the first reset."""
         return self._slot.remote_id
+
+    @property
+    def remote(self) -> Remote | None:
+        """The Remote behind it now, if there is one."""
+        return self._slot.remote
 
     @property
     def timing_mark(self) -> TimingMark | None:

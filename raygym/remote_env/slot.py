@@ -18,6 +18,7 @@ from raygym.errors import (
     RemoteFailedToStart,
     SessionLost,
 )
+from raygym.remote_env.claims import Claims
 from raygym.remote_env.connection import Connection, View
 from raygym.remote_env.controls import (
     PROBE,
@@ -100,6 +101,7 @@ class Slot:
         self._is_closing = False
         self.remotes_started = 0
         self.remotes_lost = 0
+        self._claims = Claims()
 
     @property
     def action_space(self) -> gymnasium.Space[Any]:
@@ -115,6 +117,11 @@ class Slot:
     def remote_id(self) -> str | None:
         """Id of the Remote behind it; None before the first reset."""
         return None if self._remote is None else self._remote.id
+
+    @property
+    def remote(self) -> Remote | None:
+        """The Remote behind it; None before the first reset."""
+        return self._remote
 
     @property
     def timing_mark(self) -> TimingMark | None:
@@ -141,6 +148,9 @@ class Slot:
             except (RemoteError, ProtocolError) as error:
                 logger.warning("%s: try %d: %s", self.config.client_id, attempt + 1, error)
                 causes.append(error)
+                if self._remote is not None:
+                    is_new = self._connection is None
+                    self._claims.gone("start_failed" if is_new else "infra_failure")
                 self._drop_remote(is_lost=self._remote is not None)
                 if self._is_closing:
                     break
@@ -243,12 +253,15 @@ class Slot:
     def _try_reset(self, seed: int | None) -> Timestep:
         timeout_s = self.config.start_timeout_s
         if self._connection is not None and self._connection.lost_reason() is not None:
+            self._note_gone()
             self._drop_remote(is_lost=not self._episode.lost)
         if self._episode.lost:
+            self._note_gone()
             self._drop_remote(is_lost=False)
         if self._tenancy is not None:
             is_preempted = bool(self._tenancy.lost())
             if is_preempted or self._tenancy.is_worn_after(self._episode.steps):
+                self._claims.gone("preempted" if is_preempted else "worn")
                 self._drop_remote(is_lost=is_preempted)
         if self._connection is None:
             ready = self._start(seed)
@@ -281,11 +294,12 @@ class Slot:
     def _start(self, seed: int | None) -> Ready:
         config = self.config
         deadline_s = time.monotonic() + config.start_timeout_s
+        self._claims.begin()
         self._remote = self._backend.start(config.spec.runtime, client_id=config.client_id)
         self._tenancy = Tenancy(self._backend, self._remote.id)
         self.remotes_started += 1
         remote_id = self._remote.id
-        return self._make_ready(
+        ready = self._make_ready(
             self._remote,
             config.spec,
             seed=seed,
@@ -294,6 +308,12 @@ class Slot:
             silence_timeout_s=config.silence_timeout_s,
             log_tail=lambda: self._backend.log_tail(remote_id),
         )
+        self._claims.done()
+        return ready
+
+    def _note_gone(self) -> None:
+        if self._remote is not None:
+            self._claims.gone("preempted" if self._episode.is_preempted else "infra_failure")
 
     def _look(self) -> None:
         """Takes the newest frame, if there is one that was not observed yet."""
@@ -342,6 +362,7 @@ class Slot:
             remote_id=self.remote_id,
             seed=episode.seed,
             stats=self._stats_since(batch),
+            **self._claims.news(),
         )
         if self._tenancy is not None and self._tenancy.lease_id:
             info["lease_id"] = self._tenancy.lease_id
@@ -360,13 +381,14 @@ class Slot:
             info=info,
         )
 
-    def _stats_since(self, batch: RewardBatch | None) -> Mapping[str, int]:
+    def _stats_since(self, batch: RewardBatch | None) -> Mapping[str, float]:
         stats = self._connection.vnc_stats if self._connection is not None else self._stats
         before, self._stats = self._stats, stats
         return {
             "vnc_updates": stats.updates - before.updates,
             "vnc_bytes": stats.bytes - before.bytes,
             "vnc_pixels": stats.pixels - before.pixels,
+            "vnc_decode_s": stats.decode_s - before.decode_s,
             "rewards": 0 if batch is None else batch.count,
         }
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from raygym.core import Remote
 from raygym.errors import ConfigError, RemoteFailedToStart
+from raygym.remote_env.plain_backend import PlainBackend
 
 
-class StaticBackend:
+class StaticBackend(PlainBackend):
     """Hands out Remotes by address; it starts and ends nothing.
 
     A Remote that is removed goes to the end of the queue, so a lost one is tried again
@@ -67,21 +68,6 @@ class StaticBackend:
         """Returns whether it was given out and not taken back."""
         with self._lock:
             return remote_id in self._lent
-
-    def lease_id(self, remote_id: str) -> str:
-        """Returns an empty string: nothing is leased here."""
-        del remote_id
-        return ""
-
-    def note_episode(self, remote_id: str, steps: int, seconds: float) -> bool:
-        """Returns False: nothing here wears out."""
-        del remote_id, steps, seconds
-        return False
-
-    def log_tail(self, remote_id: str, *, lines: int = 50) -> str:
-        """Returns an empty string: the log is where the Remote runs."""
-        del remote_id, lines
-        return ""
 
     def close(self) -> None:
         """Takes every address back."""

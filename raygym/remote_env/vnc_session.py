@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class VncStats:
     """Their bytes on the wire."""
     pixels: int = 0
     """Their pixels."""
+    decode_s: float = 0.0
+    """Processor time that decoding and copying them took, in seconds."""
 
 
 class VncSession:
@@ -281,7 +283,10 @@ class VncSession:
         try:
             while count := self._socket.recv_into(view):
                 with self._changed:
+                    began_s = time.thread_time()
                     self._note(self._client.iter_events(view[:count]))
+                    took_s = time.thread_time() - began_s
+                    self._stats = replace(self._stats, decode_s=self._stats.decode_s + took_s)
                 self._flush()
             self._fail(None)
         except (OSError, RaygymError) as error:
@@ -297,6 +302,7 @@ class VncSession:
                 updates=before.updates + 1,
                 bytes=before.bytes + event.bytes,
                 pixels=before.pixels + event.pixels,
+                decode_s=before.decode_s,
             )
             if self._client.has_picture:
                 self._number += 1

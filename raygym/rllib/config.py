@@ -16,6 +16,7 @@ from raygym.errors import ConfigError
 from raygym.rllib.env_runner import ServiceEnvRunner
 from raygym.rllib.modules import default_model, is_picture, module_class
 from raygym.rllib.settings import KEY, ServiceSettings
+from raygym.service.spectators import Show
 from raygym.vector.slots import Slots
 from raygym.vector.supervision import Supervision
 
@@ -44,6 +45,7 @@ def rollout_config(
     seed: int = 0,
     supervision: Supervision | None = None,
     actor_options: Mapping[str, Any] | None = None,
+    show: Show | None = None,
     patience_s: float = 600.0,
 ) -> Config:
     """Has an algorithm sample through the rollout service instead of RLlib's EnvRunners.
@@ -75,6 +77,7 @@ def rollout_config(
         seed: Of the environments and the actions; ``debugging(seed=)`` goes before it.
         supervision: Time limits of the slots; None takes the defaults.
         actor_options: Ray's, for the service's actors.
+        show: Who looks on while they play; None for nobody.
         patience_s: A runner that sees no rollout for so long raises NoRollouts.
 
     Returns:
@@ -103,6 +106,7 @@ def rollout_config(
         make_kwargs=dict(make_kwargs or {}),
         supervision=supervision,
         actor_options=actor_options,
+        show=show,
         patience_s=patience_s,
     )
     if observation_space is None or action_space is None:

@@ -114,6 +114,7 @@ class ServiceEnvRunner(EnvRunner, Checkpointable):
             make_kwargs=settings.make_kwargs,
             supervision=settings.supervision,
             actor_options=_actor_options(settings),
+            show=settings.show_of(self.worker_index, config.num_env_runners),
         )
         self._tell_policies()
 

@@ -23,6 +23,7 @@ from raygym.rllib.modules import is_picture
 from raygym.rllib.presets import Algorithm, preset
 from raygym.rllib.settings import ServiceSettings
 from raygym.service.reports import ActorLost, ActorReport
+from raygym.service.spectators import Show
 from raygym.vector.supervision import Supervision
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class RLlibRun:
         slots_per_actor: Environments of one actor; None lets the service choose.
         supervision: Time limits of the slots.
         actor_options: Ray's, for the service's actors.
+        show: Who looks on; None for nobody.
         restore: A checkpoint that ``save`` made, to go on from.
 
     Raises:
@@ -93,6 +95,7 @@ class RLlibRun:
         slots_per_actor: int | None = None,
         supervision: Supervision | None = None,
         actor_options: Mapping[str, Any] | None = None,
+        show: Show | None = None,
         restore: Path | None = None,
     ) -> None:
         for name in _TALKERS:
@@ -121,6 +124,7 @@ class RLlibRun:
             seed=seed,
             supervision=supervision,
             actor_options=actor_options,
+            show=show,
             # The run has rules of its own for environments that never start.
             patience_s=1e6,
         )

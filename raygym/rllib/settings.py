@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raygym.config import check_range
+from raygym.service.spectators import Show
 from raygym.vector.supervision import Supervision
 
 KEY = "raygym"
@@ -39,6 +40,8 @@ class ServiceSettings:
     """Of the slots."""
     actor_options: Mapping[str, Any] | None = None
     """For the service's actors."""
+    show: Show | None = None
+    """Who looks on while they play; None for nobody."""
     patience_s: float = 600.0
     """A runner that sees no rollout for so long raises NoRollouts."""
 
@@ -61,3 +64,15 @@ class ServiceSettings:
             return self.num_slots
         even, more = divmod(self.num_slots, num_runners)
         return even + (worker_index <= more)
+
+    def show_of(self, worker_index: int, num_runners: int) -> Show | None:
+        """Returns the show of one runner, whose slots are counted on from those before.
+
+        Args:
+            worker_index: As for ``share``.
+            num_runners: The same.
+        """
+        if self.show is None:
+            return None
+        before = sum(self.share(index, num_runners) for index in range(1, worker_index))
+        return replace(self.show, first_slot=self.show.first_slot + before)

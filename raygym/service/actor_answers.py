@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from raygym.core import Rollout
 from raygym.errors import RaygymError
-from raygym.service.sampler import SamplerReport
+from raygym.service.reports import SamplerReport
 from raygym.service.shared_frames import FramesAddress
 from raygym.service.slot_sampler import SlotPolicy
+from raygym.service.spectators import Show
 from raygym.vector.slots import SlotReport, Slots
 from raygym.vector.supervision import Supervision
 
@@ -51,6 +52,8 @@ class ActorConfig:
     """Ray node of the service; an actor on it shares its observations' memory."""
     supervision: Supervision = field(default_factory=Supervision)
     """How long it backs off between failed starts."""
+    show: Show | None = None
+    """Who looks on; None for nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)

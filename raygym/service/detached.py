@@ -155,3 +155,12 @@ def get_or_make(cls: type, name: str, *arguments: Any, threads: int, **options: 
         )
         .remote(*arguments)
     )
+
+
+def has_actor(name: str) -> bool:
+    """Returns whether a detached actor of a name is there; Ray must run."""
+    try:
+        ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return False
+    return True

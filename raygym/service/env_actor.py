@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import gymnasium
 
 from raygym.core import Float32Array, Rollout, UInt8Array
-from raygym.service.reports import ActorReport
-from raygym.service.rollouts import join_rollouts
+from raygym.service.episode_log import log_as_actor
+from raygym.service.reports import WEIGHTS_LAG, ActorReport
+from raygym.service.rollouts import join_rollouts, weights_lag
 from raygym.service.sampler import ActingPolicy, Sampler, SamplerConfig
+from raygym.service.spectators import Show, Spectators, actor_repr
 
 _SWITCH_INTERVAL_S = 0.001
 
@@ -60,6 +62,7 @@ class EnvActor:
         random_state: State of the slot's random numbers in a checkpoint, or None.
         niceness: How much the thread that calls ``gradient`` stands back behind the sampler's,
             as in ``nice``. It keeps that niceness, so give one only in a process of its own.
+        show: Who looks on; None for nobody.
     """
 
     def __init__(
@@ -70,16 +73,24 @@ class EnvActor:
         config: SamplerConfig,
         random_state: Mapping[str, Any] | None = None,
         niceness: int = 0,
+        show: Show | None = None,
     ) -> None:
+        log_as_actor()
+        self._label = actor_repr("EnvActor", slot, 1, show)
         self._policy = policy_factory(slot, random_state)
         self._sampler = Sampler(
             slot=slot,
             env_factory=lambda: env_factory(slot),
             policy=self._policy,
             config=config,
+            env_id=show.env_id if show else "",
+            spectators=Spectators.of(show, actor=f"slot-{slot}"),
         )
         self._niceness = niceness
         self._is_started = False
+
+    def __repr__(self) -> str:
+        return self._label
 
     def gradient(
         self, weights: tuple[int, Float32Array], *, timeout_s: float = 1.0
@@ -101,11 +112,13 @@ class EnvActor:
         if not self._is_started:
             self._start()
         rollouts = self._sampler.take(timeout_s=timeout_s)
+        lags = [weights_lag(rollout, version) for rollout in rollouts]
         gradient = self._policy.gradient(join_rollouts(rollouts)) if rollouts else None
+        statistics = {**gradient.statistics, WEIGHTS_LAG: sum(lags) / len(lags)} if gradient else {}
         report = ActorReport(
             sampler=self._sampler.report(),
             has_gradient=gradient is not None,
-            statistics=gradient.statistics if gradient else {},
+            statistics=statistics,
             pid=os.getpid(),
         )
         return (gradient.vector if gradient else None), report

@@ -17,6 +17,7 @@ from raygym.core import Remote
 from raygym.errors import RaygymError
 from raygym.leases.protocols import Found, Holder, LeaseFile, Store
 from raygym.leases.repeating import Repeating
+from raygym.service.metrics.lease_meters import KeeperMeters
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class NodeKeeper:
         cluster: Whose containers these are; others' are left alone.
         reap_every_s: Pause between two looks at what is there; None looks at the start only.
         clock: Returns unix seconds.
+        meters: Count what it does; None for some of its own.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class NodeKeeper:
         *,
         reap_every_s: float | None = 3.0,
         clock: Callable[[], float] = time.time,
+        meters: KeeperMeters | None = None,
     ) -> None:
+        self._meters = meters or KeeperMeters(node)
         self._store_factory = store_factory
         self._node = node
         self._cluster = cluster
@@ -130,10 +134,14 @@ class NodeKeeper:
             The ids of what was removed.
         """
         store = self._opened()
-        due = self._due(store.survey(self._cluster))
+        all_found = store.survey(self._cluster)
+        due = self._due(all_found)
+        containers = sum(found.state != "gone" for found in all_found)
+        self._meters.looked(containers=containers, orphans=len(due))
         for found in due:
             log.info("keeper.reap remote_id=%s state=%s", found.remote_id, found.state)
             store.remove(found.remote_id)
+            self._meters.reaped(1)
         return [found.remote_id for found in due]
 
     def close(self) -> None:
@@ -193,6 +201,7 @@ class NodeKeeper:
         if problem and problem != self._problem:
             log.warning("keeper.cannot_reap node=%s cause=%s", self._node, problem)
         self._problem = problem
+        self._meters.done(has_failed=bool(problem))
 
 
 def _changed_s(found: Found, now_s: float) -> float:

@@ -8,6 +8,7 @@ made by the actor that steps them. Ray asks its autoscaler for what no node has 
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,6 +151,15 @@ def slot_resources(
         listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         nodes = listed
     return {"resources": {ENV_SLOTS: num_slots}} if has_slots(nodes) else {}
+
+
+def named(what: str) -> dict[str, Any]:
+    """Returns the option that names an actor in Ray's dashboard.
+
+    Args:
+        what: What it is; a few random digits make it unique, as names must be.
+    """
+    return {"name": f"{what} {secrets.token_hex(3)}"}
 
 
 def learner_options() -> dict[str, Any]:

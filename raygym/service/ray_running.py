@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from raygym.errors import ConfigError
+from raygym.service.metrics.discovery import discovery_file
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
 
     Args:
         actors: How many actors it must have room for.
-        has_dashboard: Whether to start Ray's dashboard.
+        has_dashboard: Whether to start Ray's dashboard, which tells Prometheus where metrics
+            are; without it we do.
 
     Raises:
         ConfigError: The cluster in RAY_ADDRESS cannot be joined.
@@ -60,7 +62,8 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     _start_with_tries(actors, has_dashboard=has_dashboard)
     try:
-        yield
+        with contextlib.nullcontext() if has_dashboard else discovery_file():
+            yield
     finally:
         ray.shutdown()
 

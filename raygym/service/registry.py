@@ -19,6 +19,7 @@ from raygym.leases.file_registry import new_remote_id
 from raygym.leases.protocols import Found, Holder, Lease, Want
 from raygym.leases.repeating import Repeating
 from raygym.leases.table import LeaseTable, Making
+from raygym.service.metrics.lease_meters import RegistryMeters
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class RegistryActor:
         expire_every_s: Pause between two looks for what expired; None leaves that, and the search
             for new nodes, to the caller.
         clock: Returns unix seconds.
+        meters: Count what it does; None for some of its own.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class RegistryActor:
         *,
         expire_every_s: float | None = 1.0,
         clock: Callable[[], float] = time.time,
+        meters: RegistryMeters | None = None,
     ) -> None:
         self.cluster = cluster
+        self._meters = meters or RegistryMeters()
         self._keepers = keepers()
         self._clock = clock
         self._started_s = clock()
@@ -109,22 +113,10 @@ class RegistryActor:
             RuntimeMismatch: The Client has a Remote of another Runtime.
             RaygymError: The holder's node could not be surveyed.
         """
-        self._learn(want.holder.node)
-        obsolete: tuple[str, ...] = ()
-        while True:
-            lease = self._granted(want)
-            obsolete += lease.obsolete
-            if lease.node == want.holder.node:
-                return replace(lease, obsolete=obsolete)
-            log.warning(
-                "registry.moved client_id=%s remote_id=%s from=%s to=%s",
-                want.client_id,
-                lease.remote_id,
-                lease.node,
-                want.holder.node,
-            )
-            self.forget(lease.remote_id, lease.token)
-            self._remove([lease])
+        with self._meters.granting(want):
+            lease = self._grant(want)
+        self._meters.granted(lease)
+        return lease
 
     def confirm(self, lease: Lease) -> None:
         """See ``Registry.confirm``."""
@@ -177,6 +169,9 @@ class RegistryActor:
         """See ``Registry.expire``; the containers are removed already, where they could be."""
         with self._lock:
             gone = self._table.expire(now_s=self._clock())
+            left = self._table.rows()
+        self._meters.expired(gone)
+        self._meters.look(left)
         for row in gone:
             log.info("registry.expired remote_id=%s client_id=%s", row.remote_id, row.client_id)
         self._remove(gone)
@@ -202,6 +197,25 @@ class RegistryActor:
         for loop in self._loops:
             loop.stop(timeout_s=0.0)
         self._pool.shutdown(wait=False)
+        self._meters.close()
+
+    def _grant(self, want: Want) -> Lease:
+        self._learn(want.holder.node)
+        obsolete: tuple[str, ...] = ()
+        while True:
+            lease = self._granted(want)
+            obsolete += lease.obsolete
+            if lease.node == want.holder.node:
+                return replace(lease, obsolete=obsolete)
+            log.warning(
+                "registry.moved client_id=%s remote_id=%s from=%s to=%s",
+                want.client_id,
+                lease.remote_id,
+                lease.node,
+                want.holder.node,
+            )
+            self.forget(lease.remote_id, lease.token)
+            self._remove([lease])
 
     def _granted(self, want: Want) -> Lease:
         """Grants; waits a little for a holder that is about to end."""

@@ -22,10 +22,12 @@ import ray
 from raygym.core import Rollout
 from raygym.errors import ConfigError, MissingDependency, RaygymError
 from raygym.service.actor_answers import ActorConfig, Answer, PolicyFactory, SlotsFactory
+from raygym.service.episode_log import log_as_actor
 from raygym.service.random_policy import RandomActions
-from raygym.service.sampler import SamplerReport
+from raygym.service.reports import SamplerReport
 from raygym.service.shared_frames import FramesAddress, FramesPool
 from raygym.service.slot_sampler import SlotPolicy, SlotSampler
+from raygym.service.spectators import Spectators, actor_repr
 from raygym.vector.slots import SlotReport, Slots
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class RolloutActor:
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[int], Any] = os._exit,
     ) -> None:
+        log_as_actor()
         self._config = config
         self._slots_factory = slots_factory
         self._policy_factory = policy_factory
@@ -85,6 +88,10 @@ class RolloutActor:
             self._probe = self._frames.address_of(self._frames.take((1,), np.uint8))
         self._thread: threading.Thread | None = None
         self._watch: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        config = self._config
+        return actor_repr("RolloutActor", config.first_slot, config.num_slots, config.show)
 
     def rollout(
         self,
@@ -243,6 +250,7 @@ class RolloutActor:
                     env_id=config.env_id,
                     first_episodes=config.first_episodes or None,
                     empty=self._frames.take if self._is_sharing else np.empty,
+                    spectators=Spectators.of(config.show, actor=f"rollouts-{config.number}"),
                 )
             except BaseException:
                 slots.close()

@@ -21,11 +21,12 @@ from raygym.errors import ConfigError, RemoteFailedToStart
 from raygym.service.actor_answers import Answer
 from raygym.service.crew_members import CrewConfig, Member, RolloutsFailed
 from raygym.service.node_quarantine import NodeQuarantine
-from raygym.service.placement import slot_resources
+from raygym.service.placement import named, slot_resources
 from raygym.service.ray_running import ACTOR_CPUS, alive_nodes, one_line
 from raygym.service.rollout_actor import RolloutActor
 from raygym.service.service_stats import ServiceAccounts
 from raygym.service.shared_frames import FramesAddress, FramesReader, can_map
+from raygym.service.spectators import label
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,7 @@ class Crew:
             "num_cpus": ACTOR_CPUS,
             "max_concurrency": _ACTOR_THREADS,
             **slot_resources(member.num_slots),
+            **named(label(actor.first_slot, actor.num_slots, actor.env_id)),
             **config.actor_options,
         }
         if not options.keys() & {"scheduling_strategy", "label_selector"}:

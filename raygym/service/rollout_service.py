@@ -20,8 +20,9 @@ from raygym.service.ray_running import alive_nodes, ray_running
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.rollout_crew import Crew
 from raygym.service.service_stats import ServiceAccounts, ServiceStats
-from raygym.service.slot_making import is_realtime, slots_of_id
+from raygym.service.slot_making import SlotsOfId, is_realtime, slots_of_id
 from raygym.service.slot_sampler import SlotPolicy
+from raygym.service.spectators import Show
 from raygym.vector.supervision import Supervision
 
 _MOST_SLOTS_PER_ACTOR = 8
@@ -57,6 +58,7 @@ class RolloutService:
         make_kwargs: More for ``raygym.make_vec``, such as ``backend`` and ``mode``; for an id.
             With a ``client_id``, slots find their Remotes again after a restart.
         supervision: Deadlines of the slots, and how failed starts are tried again.
+        show: Who looks on while they play: metrics, the wall, films; None for nobody.
         actor_options: More of Ray's options of an actor: ``num_cpus``, ``resources``,
             ``label_selector``, ``scheduling_strategy``.
         answer_timeout_s: An actor that is silent, or stuck within its slots, for longer is
@@ -87,6 +89,7 @@ class RolloutService:
         seeds_every_episode: bool = False,
         make_kwargs: Mapping[str, Any] | None = None,
         supervision: Supervision | None = None,
+        show: Show | None = None,
         actor_options: Mapping[str, Any] | None = None,
         answer_timeout_s: float = 180.0,
         start_timeout_s: float = 600.0,
@@ -99,20 +102,11 @@ class RolloutService:
             raise ConfigError(f"RolloutService.prefetch: expected 0 or more, got {prefetch}")
         self._clock = clock
         self._prefetch = prefetch
-        if isinstance(env, str):
-            of_id = slots_of_id(
-                env, frame_stack=frame_stack, supervision=supervision, make_kwargs=make_kwargs or {}
-            )
-            if waits_for_learner is None:
-                waits_for_learner = not is_realtime(of_id)
-            factory: SlotsFactory = of_id
-        elif make_kwargs or frame_stack != 1:
-            raise ConfigError(
-                "RolloutService: make_kwargs and frame_stack go with an env id; have the "
-                "function that makes the slots do it"
-            )
-        else:
-            factory = env
+        factory = _slots_factory(
+            env, frame_stack=frame_stack, supervision=supervision, make_kwargs=make_kwargs
+        )
+        if waits_for_learner is None:
+            waits_for_learner = not (isinstance(factory, SlotsOfId) and is_realtime(factory))
         is_policy = hasattr(policy, "act")
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(
@@ -131,13 +125,14 @@ class RolloutService:
                         rollout_steps=rollout_steps,
                         prefetch=prefetch,
                         columns=columns,
-                        waits_for_learner=waits_for_learner is not False,
+                        waits_for_learner=waits_for_learner,
                         reward_scale=reward_scale,
                         seeds_every_episode=seeds_every_episode,
                         seed=seed,
                         env_id=env if isinstance(env, str) else "",
                         orphan_timeout_s=orphan_timeout_s,
                         supervision=supervision or Supervision(),
+                        show=show,
                     ),
                     slots_factory=factory,
                     policy_factory=None if is_policy else policy,  # type: ignore[arg-type]
@@ -290,6 +285,25 @@ def _check(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ConfigError(f"RolloutService.{name}: expected 1 or more, got {count}")
+
+
+def _slots_factory(
+    env: str | SlotsFactory,
+    *,
+    frame_stack: int,
+    supervision: Supervision | None,
+    make_kwargs: Mapping[str, Any] | None,
+) -> SlotsFactory:
+    if isinstance(env, str):
+        return slots_of_id(
+            env, frame_stack=frame_stack, supervision=supervision, make_kwargs=make_kwargs or {}
+        )
+    if make_kwargs or frame_stack != 1:
+        raise ConfigError(
+            "RolloutService: make_kwargs and frame_stack go with an env id; have the "
+            "function that makes the slots do it"
+        )
+    return env
 
 
 def _check_columns(columns: int | None, per_actor: int) -> None:

@@ -125,6 +125,16 @@ def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
     )
 
 
+def weights_lag(rollout: Rollout, version: int) -> float:
+    """Returns how many versions older than ``version`` the weights were that chose, on average.
+
+    Without traces, those of the first step count.
+    """
+    if rollout.traces is None:
+        return float(version - rollout.weights_version)
+    return float(version - rollout.traces.weights_versions.mean())
+
+
 def _join_final_observations(rollouts: Sequence[Rollout]) -> npt.NDArray[Any] | None:
     """Returns None unless all kept them; else those of all, row by row of what is joined."""
     kept = [r.final_observations for r in rollouts]

@@ -12,27 +12,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import Float32Array, Outcome, Remote, Rollout, UInt8Array
+from raygym.core import Float32Array, Outcome, Rollout, UInt8Array
 from raygym.errors import ConfigError, MissingDependency, RaygymError
+from raygym.service.episode_log import log_episode
+from raygym.service.reports import TIMES_MS, Claim, EpisodeRecord, SamplerReport
 from raygym.service.rollouts import RolloutBuilder, Step
+from raygym.service.spectators import Spectators
+from raygym.vector.supervision import doubling_pause_s
 
 log = logging.getLogger(__name__)
-
-TIMES_MS = (
-    "reaction_time_ms",
-    "observation_lag_ms",
-    "action_lag_ms",
-    "reward_lag_ms",
-    "clock_skew_ms",
-)
-"""The entries of a step's info that are collected; None is left out."""
 
 
 class ActingPolicy(Protocol):
@@ -77,52 +72,6 @@ class SamplerConfig:
     """Longest such pause."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpisodeRecord:
-    """One episode that ended."""
-
-    slot: int
-    score: float
-    """Sum of the rewards."""
-    steps: int
-    duration_s: float
-    outcome: Outcome
-    reason: str
-    """What failed; empty for ``ok``."""
-
-
-@dataclass(kw_only=True)
-class SamplerReport:
-    """What happened since the report before; small, and free of pictures."""
-
-    slot: int
-    state: str = "starting"
-    """``starting``, ``running``, ``retrying``, ``quarantined`` (tried seldom), ``failed`` (for
-    good), ``stopped`` or ``closed``."""
-    steps: int = 0
-    episodes: list[EpisodeRecord] = field(default_factory=list)
-    times_ms: dict[str, list[float]] = field(default_factory=dict)
-    """By name of TIMES_MS."""
-    counts: dict[str, float] = field(default_factory=dict)
-    """Sums of the numbers in each step's ``info["stats"]``."""
-    remotes_started: int = 0
-    """Over the sampler's life."""
-    remotes_lost: int = 0
-    """Over the sampler's life."""
-    rollouts_dropped: int = 0
-    """Over the sampler's life."""
-    start_failures: int = 0
-    """In a row, until now."""
-    error: str = ""
-    """The last error of a start, or what ended the sampler."""
-    is_fatal: bool = False
-    """Whether another start cannot help: a setting is wrong or a program is absent."""
-    remote: Remote | None = None
-    """What it plays on now, if it plays on one; a person can look in there."""
-    random_state: Mapping[str, Any] = field(default_factory=dict)
-    """State of the slot's random numbers after its last rollout."""
-
-
 class Sampler:
     """Plays episode after episode and hands out rollouts.
 
@@ -131,6 +80,8 @@ class Sampler:
         env_factory: Makes the environment; called in the sampler's thread.
         policy: Acts; its ``random`` also draws the seeds of resets.
         config: How it works.
+        env_id: For the log.
+        spectators: They look on; closed when the thread ends.
         clock: Seconds, steady.
     """
 
@@ -141,12 +92,18 @@ class Sampler:
         env_factory: Callable[[], gymnasium.Env[UInt8Array, Any]],
         policy: ActingPolicy,
         config: SamplerConfig,
+        env_id: str = "",
+        spectators: Spectators | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slot = slot
         self._env_factory = env_factory
         self._policy = policy
         self._config = config
+        self._env_id = env_id
+        self._spectators = Spectators() if spectators is None else spectators
+        self._slots = np.array([slot])
+        self._num_episodes = self._num_rollouts = self._failed_steps = 0
         self._clock = clock
         self._must_stop = threading.Event()
         self._changed = threading.Condition()
@@ -188,8 +145,11 @@ class Sampler:
                 is_fatal=done.is_fatal,
                 remote=done.remote,
                 random_state=done.random_state,
+                remote_id=done.remote_id,
+                lease_id=done.lease_id,
             )
-            return done
+        self._spectators.reported([done])
+        return done
 
     def stop(self, *, timeout_s: float) -> bool:
         """Ends the thread, which closes the environment.
@@ -217,6 +177,8 @@ class Sampler:
             self._set(state="failed", error=text, is_fatal=is_fatal)
         else:
             self._set(state="stopped")
+        finally:
+            self._spectators.close()
 
     def _live_once(self) -> None:
         """Makes an environment and plays until it must stop, or a start fails."""
@@ -238,8 +200,8 @@ class Sampler:
         with self._changed:
             self._report.start_failures += 1
             failures = self._report.start_failures
-        pause_s = min(
-            self._config.longest_retry_s, self._config.first_retry_s * 2.0 ** (failures - 1)
+        pause_s = doubling_pause_s(
+            self._config.first_retry_s, self._config.longest_retry_s, failures
         )
         log.warning("start.failed slot=%d failures=%d error=%s", self._slot, failures, error)
         self._set(state="retrying", error=f"{type(error).__name__}: {error}")
@@ -251,8 +213,9 @@ class Sampler:
         builder: RolloutBuilder | None = None
         seed: int | None = int(policy.random.integers(2**31))
         while not self._must_stop.is_set():
-            observation, _ = env.reset(seed=seed)
-            self._note_start(env)
+            observation, info = env.reset(seed=seed)
+            self._note_start(env, info)
+            self._show(observation, 0.0)
             state = policy.initial_state(1)
             episode = _Episode(self._clock())
             while not self._must_stop.is_set() and not episode.is_over:
@@ -292,12 +255,15 @@ class Sampler:
         episode: _Episode,
     ) -> UInt8Array:
         """Takes a step, notes it in ``episode`` and returns the observation after it."""
+        began_s = self._clock()
         try:
             observation, reward, terminated, truncated, info = env.step(action)
         except RaygymError as error:
             observation, reward, terminated, truncated = observed, 0.0, False, True
             info = {"outcome": str(Outcome.INFRA_FAILURE), "reason": str(error)}
         episode.note(float(reward), terminated, truncated, info)
+        self._failed_steps += info.get("outcome", Outcome.OK) != Outcome.OK
+        self._show(observation, self._clock() - began_s)
         with self._changed:
             report = self._report
             report.steps += 1
@@ -308,6 +274,10 @@ class Sampler:
                 if isinstance(number, int | float):
                     report.counts[name] = report.counts.get(name, 0.0) + number
         return observation
+
+    def _show(self, observation: UInt8Array, step_s: float) -> None:
+        if self._spectators:
+            self._spectators.stepped(self._slots, observation[None], step_s)
 
     def _final_value(
         self, observation: UInt8Array, state: tuple[Float32Array, ...], episode: _Episode
@@ -323,15 +293,32 @@ class Sampler:
                 self._rollouts.popleft()
                 self._report.rollouts_dropped += 1
             self._rollouts.append(rollout)
+            self._num_rollouts += 1
+            self._report.fabricated_zeros += self._count_fabricated(rollout)
             self._report.random_state = self._policy.random.bit_generator.state
             self._changed.notify_all()
+
+    def _count_fabricated(self, rollout: Rollout) -> int:
+        """Returns how many failed steps a Rollout does not mask."""
+        failed, self._failed_steps = self._failed_steps, 0
+        return max(0, failed - int((~rollout.mask).sum()))
 
     def _has_room(self) -> bool:
         return len(self._rollouts) < self._config.queue_rollouts
 
-    def _note_start(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
+    def _note_start(self, env: gymnasium.Env[UInt8Array, Any], info: Mapping[str, Any]) -> None:
         self._note_remotes(env)
-        self._set(state="running", start_failures=0, error="")
+        self._set(
+            state="running",
+            start_failures=0,
+            error="",
+            remote_id=str(info.get("remote_id") or ""),
+            lease_id=str(info.get("lease_id") or ""),
+        )
+        claim = Claim.of(info)
+        if claim is not None:
+            with self._changed:
+                self._report.claims.append(claim)
 
     def _note_remotes(self, env: gymnasium.Env[UInt8Array, Any]) -> None:
         inner = env.unwrapped
@@ -343,11 +330,6 @@ class Sampler:
 
     def _note_episode(self, env: gymnasium.Env[UInt8Array, Any], episode: _Episode) -> None:
         is_ok = episode.outcome is Outcome.OK
-        if not is_ok:
-            log.warning(
-                "episode.failed slot=%d outcome=%s reason=%s steps=%d",
-                *(self._slot, episode.outcome, episode.reason, episode.steps),
-            )
         record = EpisodeRecord(
             slot=self._slot,
             score=episode.score,
@@ -355,7 +337,15 @@ class Sampler:
             duration_s=self._clock() - episode.started_s,
             outcome=episode.outcome,
             reason=episode.reason,
+            episode=self._num_episodes,
+            rollout=f"{self._spectators.actor or 'rollouts'}-{self._num_rollouts}",
+            remote_id=self._report.remote_id,
+            lease_id=self._report.lease_id,
+            node=self._spectators.node,
         )
+        self._num_episodes += 1
+        log_episode(record, env_id=self._env_id)
+        self._spectators.ended(record)
         # One report tells of a loss and of the episode that ended with it.
         with self._changed:
             self._note_remotes(env)

@@ -10,6 +10,7 @@ from raygym.core import Outcome, Rollout
 from raygym.service.actor_answers import Answer
 from raygym.service.node_quarantine import Quarantined
 from raygym.service.reports import ActorLost, ActorReport
+from raygym.service.rollouts import weights_lag
 from raygym.vector.slots import SlotReport
 
 _MOST_REPORTS = 10_000
@@ -101,7 +102,7 @@ class ServiceAccounts:
         """
         self.rollouts += 1
         if rollout.traces is not None:
-            self.lags.append(float(version - rollout.traces.weights_versions.mean()))
+            self.lags.append(weights_lag(rollout, version))
 
     def note_lost(self, account: ActorAccount, slots: Iterable[int], error: str) -> None:
         """Counts an actor that ended by itself; the Remotes it held went with it."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import LAGS, OUTCOMES, Float32Array, Outcome, UInt8Array
+from raygym.core import LAGS, OUTCOMES, Float32Array, Outcome, Rollout, UInt8Array
+from raygym.service.episode_log import log_episode
+from raygym.service.reports import TIMES_MS, Claim, EpisodeRecord, SamplerReport
 from raygym.service.rollout_block import Names, lags
-from raygym.service.sampler import TIMES_MS, EpisodeRecord, SamplerReport
+from raygym.service.spectators import Spectators
 from raygym.vector.slots import Ready, SlotReport
-
-log = logging.getLogger(__name__)
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -29,12 +28,23 @@ class SlotAccounts:
         first_episodes: From where each slot counts its episodes.
         first_slot: Number of the first in reports.
         env_id: For the log.
+        spectators: Told of episodes and reports.
     """
 
-    def __init__(self, first_episodes: Sequence[int], *, first_slot: int, env_id: str) -> None:
+    def __init__(
+        self,
+        first_episodes: Sequence[int],
+        *,
+        first_slot: int,
+        env_id: str,
+        spectators: Spectators | None = None,
+    ) -> None:
         num_slots = len(first_episodes)
         self._num_slots = num_slots
         self._env_id = env_id
+        self._spectators = Spectators() if spectators is None else spectators
+        self.rollouts = 0
+        """How many Rollouts were handed out."""
         self.names = Names(first_slot=first_slot)
         self.episodes = np.array(first_episodes, np.int64) - 1
         """int64[slots]: counts each slot's episodes."""
@@ -57,6 +67,9 @@ class SlotAccounts:
         for slot, info in zip(slots.tolist(), infos, strict=True):
             if info:
                 self._note_ids(slot, info)
+                claim = Claim.of(info)
+                if claim is not None:
+                    self._reports[slot].claims.append(claim)
 
     def step(
         self, slots: Int64Array, ready: Ready, rows: Int64Array
@@ -95,18 +108,24 @@ class SlotAccounts:
             duration_s=now_s - float(self._started_s[slot]),
             outcome=OUTCOMES[outcome],
             reason=str(info.get("reason") or "") if outcome else "",
+            episode=int(self.episodes[slot]),
+            rollout=f"{self._spectators.actor or 'rollouts'}-{self.rollouts}",
+            remote_id=self._name(self.remotes[slot], self.names.remote_ids),
+            lease_id=self._name(self.leases[slot], self.names.lease_ids),
+            node=self._spectators.node,
         )
         self._reports[slot].episodes.append(record)
-        log.log(
-            logging.WARNING if outcome else logging.DEBUG,
-            "episode.done slot=%d episode=%d env=%s remote=%s lease=%s steps=%d score=%g "
-            "seconds=%.1f outcome=%s reason=%s",
-            *(record.slot, self.episodes[slot], self._env_id),
-            *(self._name(self.remotes[slot], self.names.remote_ids) or "-",),
-            *(self._name(self.leases[slot], self.names.lease_ids) or "-",),
-            *(record.steps, record.score, record.duration_s, record.outcome),
-            record.reason or "-",
-        )
+        log_episode(record, env_id=self._env_id)
+        self._spectators.ended(record)
+
+    def note_rollout(self, rollout: Rollout) -> None:
+        """Counts a Rollout that is handed out, and checks that what failed is masked in it."""
+        self.rollouts += 1
+        if rollout.traces is not None:
+            is_fabricated = (rollout.traces.outcomes != 0) & rollout.mask
+            for column in is_fabricated.any(axis=0).nonzero()[0].tolist():
+                slot = int(rollout.traces.slots[column]) - self.names.first_slot
+                self._reports[slot].fabricated_zeros += int(is_fabricated[:, column].sum())
 
     def take(self, states: Sequence[SlotReport]) -> list[SamplerReport]:
         """Returns one report a slot and begins new ones.
@@ -122,11 +141,15 @@ class SlotAccounts:
             report.state = state.state
             report.remotes_started = state.remotes_started
             report.remotes_lost = state.remotes_lost
+            report.remote = state.remote
             report.start_failures = state.failures_in_a_row
             report.error = state.error if state.failures_in_a_row else ""
         for slot, report in enumerate(done):
             report.steps = int(self._steps[slot])
+            report.remote_id = self._name(self.remotes[slot], self.names.remote_ids)
+            report.lease_id = self._name(self.leases[slot], self.names.lease_ids)
         self._steps[:] = 0
+        self._spectators.reported(done)
         return done
 
     def _note_ids(self, slot: int, info: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ import ray
 
 from raygym.core import Backend, Remote
 from raygym.errors import ConfigError
-from raygym.remote_env.address import REMOTES_VARIABLE, RemoteCount, parse_remotes
+from raygym.remote_env.address import REMOTES_VARIABLE, parse_remotes
+from raygym.remote_env.allocator_address import AllocatorAddress
 from raygym.vector.slots import Slots
 from raygym.vector.supervision import Supervision
 
@@ -32,7 +33,7 @@ class SlotsOfId:
     addresses: tuple[str, ...] = ()
     """One for each slot of the service; empty where Remotes are started."""
     query: str = field(default="", repr=False)
-    """What stands after them: ``?password=...``."""
+    """What stands after them, or after the address of an allocator: ``?password=...``."""
     client_id: str = ""
     """On whose behalf; slots append their numbers."""
 
@@ -59,6 +60,8 @@ class SlotsOfId:
                     f"{len(self.addresses)}"
                 )
             arguments["remotes"] = ",".join(mine) + self.query
+        elif self.query:
+            arguments["remotes"] += self.query
         arguments["client_id"] = self.client_id
         backend = self._backend(arguments)
         if backend is not None:
@@ -82,14 +85,15 @@ class SlotsOfId:
 
         Closed as the process ends.
         """
-        from raygym.environments.backends import RemoteNeeds, resolve_backend
+        from raygym.environments.backends import resolve_backend
+        from raygym.environments.needs import RemoteNeeds
 
         asked: Any = arguments.get("backend")
         is_named = asked is None or isinstance(asked, str)
         if not ray.is_initialized() or not is_named:
             return None
         settings = _settings(self.env_id, arguments)
-        if settings.is_local or settings.addresses:
+        if settings.is_local or settings.addresses or settings.allocator:
             return None
         choice = resolve_backend(asked, settings.runtime, has_addresses=False)
         if choice.name != "docker":
@@ -120,7 +124,9 @@ def slots_of_id(
     text = arguments.get("remotes") or os.environ.get(REMOTES_VARIABLE)
     if isinstance(text, str) and not _settings(env_id, arguments).is_local:
         parsed = parse_remotes(text)
-        if not isinstance(parsed, RemoteCount):
+        if isinstance(parsed, AllocatorAddress):
+            arguments["remotes"], query = parsed.without_token, parsed.token_query
+        elif isinstance(parsed, list):
             addresses = tuple(_address(remote) for remote in parsed)
             query = text[text.index("?") :] if "?" in text else ""
             arguments.pop("remotes", None)

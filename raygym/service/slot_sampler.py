@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from raygym.core import Acted, Float32Array, Rollout
 from raygym.errors import ConfigError
+from raygym.service.reports import SamplerReport
 from raygym.service.rollout_block import EmptyArray, RolloutBlock, Stepped, as_acted, layout
 from raygym.service.rollouts import join_rollouts
-from raygym.service.sampler import SamplerReport
 from raygym.service.slot_accounts import SlotAccounts
+from raygym.service.spectators import Spectators
 from raygym.vector.slots import Ready, SlotReport, Slots
 
 Int64Array = npt.NDArray[np.int64]
@@ -69,6 +70,7 @@ class SlotSampler:
         first_episodes: From where each slot counts its episodes; None: 0. Other numbers, other
             seeds.
         empty: Makes the arrays of observations, [T + 1, B, ...] with the last ones.
+        spectators: They look on; closed with the sampler.
         clock: Seconds, steady.
 
     Raises:
@@ -90,6 +92,7 @@ class SlotSampler:
         env_id: str = "",
         first_episodes: Sequence[int] | None = None,
         empty: EmptyArray = np.empty,
+        spectators: Spectators | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if rollout_steps < 1:
@@ -109,7 +112,12 @@ class SlotSampler:
             np.random.default_rng(np.random.SeedSequence([seed, first_slot + slot, episode]))
             for slot, episode in enumerate(episodes)
         ]
-        self._accounts = SlotAccounts(episodes, first_slot=first_slot, env_id=env_id)
+        self._spectators = Spectators() if spectators is None else spectators
+        self._accounts = SlotAccounts(
+            episodes, first_slot=first_slot, env_id=env_id, spectators=self._spectators
+        )
+        self._sent_s = np.zeros(count)
+        """When each slot got its last action."""
         self._blocks = [self._new_block(), self._new_block()]
         self._filling = np.zeros(count, np.int64)
         dtype, shape = layout(slots.single_observation_space, "observation")
@@ -160,7 +168,9 @@ class SlotSampler:
                 self._until_s = now_s + linger * (now_s - self._begun_s)
             if self._until_s is not None and (full == count or self._clock() >= self._until_s):
                 self._begun_s = None
-                return self._take()
+                rollout = self._take()
+                self._accounts.note_rollout(rollout)
+                return rollout
             if is_late:
                 return None
             self._play(_earlier(deadline_s, self._until_s))
@@ -187,7 +197,10 @@ class SlotSampler:
 
     def close(self) -> None:
         """Closes the slots; may be called twice."""
-        self._slots.close()
+        try:
+            self._slots.close()
+        finally:
+            self._spectators.close()
 
     def _play(self, deadline_s: float | None) -> None:
         """Acts for whoever waits and takes what is ready."""
@@ -203,6 +216,8 @@ class SlotSampler:
         if len(ready.slots) == 0:
             return
         self._observations[ready.slots] = ready.observations
+        if self._spectators:
+            self._show(ready)
         self._note_first(ready)
         self._note_steps(ready)
 
@@ -238,7 +253,14 @@ class SlotSampler:
         for kept, part in zip(self._state, acted.state, strict=True):
             kept[slots] = part
         self._is_waiting[slots] = False
+        self._sent_s[slots] = self._clock()
         self._slots.send(slots, acted.actions)
+
+    def _show(self, ready: Ready) -> None:
+        stepped = ready.slots[~ready.is_first]
+        step_s = float((self._clock() - self._sent_s[stepped]).mean()) if len(stepped) else 0.0
+        first_slot = self._accounts.names.first_slot
+        self._spectators.stepped(ready.slots + first_slot, ready.observations, step_s)
 
     def _choose_blocks(self, filling: Int64Array, rows: Int64Array) -> Int64Array:
         """Returns the block that each waiting slot writes to next.

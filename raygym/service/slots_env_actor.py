@@ -14,9 +14,11 @@ from typing import Any
 from raygym.core import Float32Array
 from raygym.errors import ConfigError, MissingDependency
 from raygym.service.env_actor import LearningPolicy
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import SamplerReport
+from raygym.service.episode_log import log_as_actor
+from raygym.service.reports import WEIGHTS_LAG, ActorReport, SamplerReport
+from raygym.service.rollouts import weights_lag
 from raygym.service.slot_sampler import SlotSampler
+from raygym.service.spectators import Show, Spectators, actor_repr
 from raygym.vector.slots import Slots
 
 
@@ -32,6 +34,8 @@ class SlotsActorConfig:
     """Resets each episode with a seed of its own."""
     seed: int = 0
     """Of the resets."""
+    show: Show | None = None
+    """Who looks on; None for nobody."""
 
 
 class SlotsEnvActor:
@@ -55,11 +59,16 @@ class SlotsEnvActor:
         config: SlotsActorConfig,
         random_state: Mapping[str, Any] | None = None,
     ) -> None:
+        log_as_actor()
         self._number, self._num_slots = number, num_slots
         self._slots_factory = slots_factory
         self._policy = policy_factory(number, random_state)
         self._config = config
         self._sampler: SlotSampler | None = None
+
+    def __repr__(self) -> str:
+        first = self._number * self._num_slots
+        return actor_repr("SlotsEnvActor", first, self._num_slots, self._config.show)
 
     def gradient(
         self, weights: tuple[int, Float32Array], *, timeout_s: float = 1.0
@@ -87,7 +96,9 @@ class SlotsEnvActor:
         state = self._policy.random.bit_generator.state
         for report in reports:
             report.random_state = state
-        statistics = gradient.statistics if gradient else {}
+        statistics = dict(gradient.statistics) if gradient else {}
+        if rollout is not None:
+            statistics[WEIGHTS_LAG] = weights_lag(rollout, version)
         told = [_report(one, statistics if n == 0 else {}) for n, one in enumerate(reports)]
         return (gradient.vector if gradient else None), told
 
@@ -116,6 +127,8 @@ class SlotsEnvActor:
                 reward_scale=config.reward_scale,
                 first_slot=self._number * self._num_slots,
                 seeds_every_episode=config.seeds_every_episode,
+                env_id=config.show.env_id if config.show else "",
+                spectators=Spectators.of(config.show, actor=f"actor-{self._number}"),
             )
         return self._sampler
 

@@ -12,8 +12,7 @@ import numpy as np
 import raygym
 from raygym.catalog import EnvSpec
 from raygym.core import Outcome
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import EpisodeRecord
+from raygym.service.reports import ActorReport, EpisodeRecord
 
 RECENT_EPISODES = 100
 _RECENT_TIMES = 500
@@ -135,6 +134,26 @@ class Accounts:
         return _mean(self.scores[-RECENT_EPISODES:])
 
     @property
+    def remotes_started(self) -> int:
+        """Number of remotes started in this run, over all slots."""
+        return sum(slot.remotes_started + slot.current_started for slot in self.slots)
+
+    @property
+    def remotes_lost(self) -> int:
+        """Number of remotes lost in this run, over all slots."""
+        return sum(slot.remotes_lost + slot.current_lost for slot in self.slots)
+
+    @property
+    def actors_lost(self) -> int:
+        """Number of actors that ended by themselves, counted for each of their slots."""
+        return sum(slot.actors_lost for slot in self.slots)
+
+    @property
+    def rollouts_dropped(self) -> int:
+        """Number of rollouts that nobody learned from, because newer ones came."""
+        return sum(slot.rollouts_dropped for slot in self.slots)
+
+    @property
     def has_reached_target(self) -> bool:
         """Whether the last 100 episodes ever had the wanted mean score; not before 100."""
         return self._target_reached is not None
@@ -158,12 +177,9 @@ class Accounts:
             "steps_per_s": round(self.steps_per_s(now_s), 3),
             "reaction_time_ms": percentiles(self.reaction_ms),
             "outcomes": {str(Outcome.OK): 0, **self.outcomes},
-            "remotes": {
-                "started": sum(s.remotes_started + s.current_started for s in self.slots),
-                "lost": sum(s.remotes_lost + s.current_lost for s in self.slots),
-            },
-            "actors_lost": sum(s.actors_lost for s in self.slots),
-            "rollouts_dropped": sum(s.rollouts_dropped for s in self.slots),
+            "remotes": {"started": self.remotes_started, "lost": self.remotes_lost},
+            "actors_lost": self.actors_lost,
+            "rollouts_dropped": self.rollouts_dropped,
             "workers": len(self.slots),
             "minutes": round(self.minutes(now_s), 3),
             "seed": self._seed,
@@ -201,12 +217,14 @@ class Accounts:
         self.outcomes[str(outcome)] += 1
 
 
-def percentiles(numbers: Sequence[float]) -> dict[str, float | None]:
-    """Returns the median and the 95th percentile as ``p50`` and ``p95``; None for no numbers."""
+def percentiles(
+    numbers: Sequence[float], which: Sequence[int] = (50, 95)
+) -> dict[str, float | None]:
+    """Returns percentiles by names such as ``p50`` and ``p95``; each None for no numbers."""
     if not numbers:
-        return {"p50": None, "p95": None}
-    p50, p95 = np.percentile(np.asarray(numbers), [50, 95])
-    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+        return {f"p{one}": None for one in which}
+    found = np.percentile(np.asarray(numbers), which)
+    return {f"p{one}": round(float(value), 2) for one, value in zip(which, found, strict=True)}
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

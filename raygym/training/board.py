@@ -8,8 +8,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from raygym.core import Outcome
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import EpisodeRecord
+from raygym.service.reports import ActorReport, EpisodeRecord
 
 MODEL_EVERY_S = 1.0
 DIAGNOSTICS_EVERY_S = 10.0

@@ -46,6 +46,35 @@ class BatchedFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilmFlags:
+    """Which episodes are filmed, into <logdir>/videos."""
+
+    every_episodes: int = 50
+    """Films the first episode of a slot and every so many after it; 0: none by count."""
+    every_minutes: float = 5.0
+    """Films the next episode when as much time went by without a film; 0: none by time."""
+    least_gap_s: float = 20.0
+    """Least time from the beginning of a film to that of the slot's next."""
+    slots: tuple[int, ...] = (0,)
+    """Whose episodes are filmed."""
+    kept: int = 10
+    """How many newest films of a slot stay, beside that of its best episode."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is filmed."""
+        return bool(self.slots and (self.every_episodes or self.every_minutes))
+
+    def __post_init__(self) -> None:
+        check_range("FilmFlags", "every_episodes", self.every_episodes, 0, 1e9)
+        check_range("FilmFlags", "every_minutes", self.every_minutes, 0, 1e6)
+        check_range("FilmFlags", "least_gap_s", self.least_gap_s, 0, 1e6)
+        check_range("FilmFlags", "kept", self.kept, 1, 100_000)
+        for slot in self.slots:
+            check_range("FilmFlags", "slots", slot, 0, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Trains an agent.
 
@@ -89,7 +118,7 @@ class TrainConfig:
     """Writes what came of the run there, as JSON."""
     remotes: str | None = None
     """A count, or addresses of remotes that already run: vnc://host:5900+15900,...; one a
-    worker."""
+    worker. Or http://TOKEN@host:port of a gateway, which lends one to each."""
     client_id: str = "train"
     """Name of this client to the remotes; the worker's number is added."""
     backend: Literal["auto", "docker", "process", "local", "fake", "static"] | None = None
@@ -97,7 +126,8 @@ class TrainConfig:
     (docker where an engine and the image are there, else process); local plays gym-core's without
     remotes. By default static for addresses, else the variable RAYGYM_BACKEND, else auto."""
     visualise: bool = False
-    """Says for each worker how to look in, and opens a VNC viewer where there is a display."""
+    """Serves the wall, a page with a live picture of every slot; says for each how to look in over
+    VNC, and opens a viewer where there is a display."""
     mode: Literal["lockstep", "realtime"] | None = None
     """Who owns time: the agent, or the environment. By default lockstep where it can be had."""
     frame_skip: int | None = None
@@ -126,6 +156,10 @@ class TrainConfig:
     """Time between two checkpoints."""
     checkpoints_kept: int = 3
     """Number of newest checkpoints that stay."""
+    films: FilmFlags = field(default_factory=FilmFlags)
+    """Which episodes are filmed."""
+    report: bool = True
+    """Writes <logdir>/report.html at the end, and <logdir>/curves.png with each checkpoint."""
     start_timeout_s: float = 180.0
     """Longest time to the first step of any worker."""
     dashboard: bool = False

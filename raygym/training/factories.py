@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
@@ -14,7 +14,8 @@ import torch
 from raygym.catalog import load_catalog
 from raygym.config import ObservationConfig
 from raygym.core import Backend, UInt8Array
-from raygym.environments.backends import BackendName, RemoteNeeds
+from raygym.environments.backends import BackendName
+from raygym.environments.needs import RemoteNeeds
 from raygym.policies.a3c import A3CConfig, A3CPolicy
 from raygym.policies.networks import NetworkConfig
 
@@ -34,6 +35,8 @@ class EnvSettings:
     fps: float | None
     frame_skip: int | None = None
     render_mode: Literal["rgb_array"] | None = None
+    allocator: str | None = field(default=None, repr=False)
+    """Address of who lends the remotes, where there are no addresses of them."""
 
     @property
     def mode(self) -> Literal["lockstep", "realtime"]:
@@ -63,7 +66,7 @@ def make_env(settings: EnvSettings, slot: int) -> gymnasium.Env[UInt8Array, Any]
         backend = _leased_on_ray(settings.env, settings.mode)
     arguments = {
         **settings.make_kwargs(),
-        "remotes": settings.addresses[slot] if settings.addresses else 1,
+        "remotes": settings.addresses[slot] if settings.addresses else settings.allocator or 1,
         "client_id": f"{settings.client_id}-{slot}",
         "backend": backend,
     }

@@ -22,12 +22,13 @@ from raygym.errors import ConfigError, RaygymError
 from raygym.policies.a3c import A3CConfig, SharedParameters
 from raygym.service.actor_answers import SlotsFactory
 from raygym.service.env_actor import EnvActor
-from raygym.service.placement import actor_options, has_waiting_slots, learner_options
+from raygym.service.placement import actor_options, has_waiting_slots, learner_options, named
 from raygym.service.ray_running import ACTOR_CPUS, one_line
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.service.sampler import SamplerConfig
 from raygym.service.slot_making import slots_of_id
 from raygym.service.slots_env_actor import SlotsActorConfig, SlotsEnvActor
+from raygym.service.spectators import Show, label
 from raygym.training.factories import make_policy
 from raygym.training.plan import Plan
 from raygym.vector.slots import Slots
@@ -62,6 +63,7 @@ class Fleet:
         seed: The run's seed.
         parameters: State of ``SharedParameters`` in a checkpoint, or None.
         random_states: Of the slots in a checkpoint.
+        show: Who looks on; None for nobody.
     """
 
     def __init__(
@@ -72,13 +74,19 @@ class Fleet:
         seed: int,
         parameters: Mapping[str, Any] | None = None,
         random_states: Mapping[int, Mapping[str, Any]] | None = None,
+        show: Show | None = None,
     ) -> None:
         self._plan = plan
+        self._show = show
         self._learner = learner
         self._seed = seed
         self._random_states = dict(random_states or {})
         self._parameters = _spawn(
-            SharedParameters, plan.own_network(), learner, placement=learner_options(), seed=seed
+            SharedParameters,
+            plan.own_network(),
+            learner,
+            placement={**learner_options(), **named(f"weights, {plan.spec.id}")},
+            seed=seed,
         )
         self._weights: ObjectRef[Any] = (
             self._parameters.weights.remote()
@@ -183,9 +191,10 @@ class Fleet:
                     reward_scale=plan.reward_scale,
                     seeds_every_episode=plan.seeds_every_episode,
                     seed=self._seed,
+                    show=self._show,
                 ),
                 random_state,
-                placement=actor_options(self._slots_each),
+                placement=self._placement(number),
             )
         return _spawn(
             EnvActor,
@@ -199,9 +208,15 @@ class Fleet:
                 waits_for_learner=plan.mode == "lockstep",
             ),
             random_state,
-            placement=actor_options(1),
+            placement=self._placement(number),
             niceness=_NICENESS,
+            show=self._show,
         )
+
+    def _placement(self, number: int) -> dict[str, Any]:
+        each = self._slots_each
+        name = label(number * each, each, self._plan.spec.id)
+        return {**actor_options(each), **named(name)}
 
     def _ask(self, number: int) -> None:
         gradient, report = (

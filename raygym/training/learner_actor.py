@@ -20,8 +20,10 @@ import torch
 from raygym.core import Rollout
 from raygym.errors import ConfigError, MissingDependency
 from raygym.policies.batched import Average, BatchedLearner
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import SamplerReport
+from raygym.service.episode_log import log_as_actor
+from raygym.service.reports import WEIGHTS_LAG, ActorReport, SamplerReport
+from raygym.service.rollouts import weights_lag
+from raygym.service.spectators import actor_repr
 from raygym.training.learner_average import Averaging, Host, Meeting, PeerLost, join
 from raygym.training.learner_memory import keep_freed_memory
 from raygym.training.learner_sources import LearnerSetup, Seat, Source
@@ -65,6 +67,7 @@ class LearnerActor:
         state: Mapping[str, Any] | None = None,
         random_state: Mapping[str, Any] | None = None,
     ) -> None:
+        log_as_actor()
         torch.set_num_threads(1)
         self._rank, self._setup = rank, setup
         self._random_state = dict(random_state or {})
@@ -89,6 +92,10 @@ class LearnerActor:
         self._is_playing = False
         self._collect_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"learner-{rank}", daemon=True)
+
+    def __repr__(self) -> str:
+        each = self._setup.slots_per_learner
+        return actor_repr("LearnerActor", self._rank * each, each, self._setup.show)
 
     def where(self) -> tuple[str, str]:
         """Returns the id of this actor's Ray node, and its address."""
@@ -256,7 +263,9 @@ class LearnerActor:
             self._hand_out(source, {})
             return
         timed = _Timed(averaging) if averaging is not None else None
+        lag = weights_lag(rollout, self._learner.version)
         statistics = self._learn(rollout, timed)
+        statistics[WEIGHTS_LAG] = lag
         source.note_update(self._learner)
         statistics["seconds_collect"], self._collect_s = self._collect_s, 0.0
         statistics["seconds_average"] = timed.seconds if timed else 0.0

@@ -14,10 +14,10 @@ from raygym.core import Rollout
 from raygym.errors import ConfigError
 from raygym.policies.batched import BatchedConfig, BatchedLearner, BatchedPolicy
 from raygym.policies.networks import NetworkConfig
-from raygym.service.reports import ActorLost
+from raygym.service.reports import ActorLost, SamplerReport
 from raygym.service.rollout_service import RolloutService
-from raygym.service.sampler import SamplerReport
 from raygym.service.slot_sampler import SlotSampler
+from raygym.service.spectators import Show, Spectators
 from raygym.vector.slots import Slots
 
 SlotsFactory: TypeAlias = Callable[[int], Slots]
@@ -46,6 +46,13 @@ class LearnerSetup:
     """Factor between a reward and what is learned from."""
     seeds_every_episode: bool = False
     """Resets each episode with a seed of its own."""
+    show: Show | None = None
+    """Who looks on; None for nobody."""
+
+    @property
+    def env_id(self) -> str:
+        """Which environment, for the log; empty where nobody said."""
+        return self.show.env_id if self.show is not None else ""
 
 
 class Source(Protocol):
@@ -124,6 +131,8 @@ class SlotSource:
             reward_scale=setup.reward_scale,
             first_slot=seat.first_slot,
             seeds_every_episode=setup.seeds_every_episode,
+            env_id=setup.env_id,
+            spectators=Spectators.of(setup.show, actor=f"learner-{seat.rank}"),
         )
 
     def collect(self, *, timeout_s: float) -> Rollout | None:
@@ -200,6 +209,7 @@ class ServiceSource:
             reward_scale=setup.reward_scale,
             seed=setup.seed * setup.num_learners + seat.rank,
             seeds_every_episode=setup.seeds_every_episode,
+            show=setup.show and replace(setup.show, first_slot=seat.first_slot),
             **options,
         )
 

@@ -20,8 +20,9 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError
 
-from raygym.service.placement import actor_options
+from raygym.service.placement import actor_options, named
 from raygym.service.reports import ActorLost, ActorReport
+from raygym.service.spectators import label
 from raygym.training.fleet import LearnerLost
 from raygym.training.learner_actor import LearnerActor, Taken
 from raygym.training.learner_average import kind_for
@@ -148,13 +149,15 @@ class LearnerGroup:
         self._members.clear()
 
     def _spawn(self, rank: int) -> _Member:
-        random_state = self._random_states.get(rank * self._setup.slots_per_learner)
+        each = self._setup.slots_per_learner
+        random_state = self._random_states.get(rank * each)
         actor = (
             ray.remote(LearnerActor)
             .options(
                 num_cpus=LEARNER_CPUS,
                 max_concurrency=_CALLS_AT_ONCE,
-                **actor_options(self._setup.slots_per_learner),
+                **actor_options(each),
+                **named(f"learner of {label(rank * each, each, self._setup.env_id)}"),
             )
             .remote(rank, self._setup, self._spare_state, random_state)
         )

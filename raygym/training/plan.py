@@ -20,6 +20,7 @@ from raygym.gym_ids import PREFIX as GYM_CORE_PREFIX
 from raygym.policies.batched import BatchedConfig
 from raygym.policies.networks import NetworkConfig
 from raygym.remote_env.address import RemoteCount, parse_remotes
+from raygym.remote_env.allocator_address import AllocatorAddress
 from raygym.training.config import RLLIB_ALGOS, TrainConfig
 from raygym.training.factories import EnvFactory, EnvSettings, make_env
 from raygym.training.presets import (
@@ -101,10 +102,16 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     spec, is_plain = find_spec(config.env)
     asked, addresses = _slots(config)
+    allocator = _allocator(config.remotes)
     choice = (
         BackendChoice("local", "one of Gymnasium's own ids")
         if is_plain
-        else resolve_backend(config.backend, spec.runtime, has_addresses=addresses is not None)
+        else resolve_backend(
+            config.backend,
+            spec.runtime,
+            has_addresses=addresses is not None,
+            has_allocator=allocator is not None,
+        )
     )
     frame_skip = lockstep_frames(
         spec,
@@ -132,6 +139,7 @@ def make_plan(config: TrainConfig) -> Plan:
         observation=observation,
         fps=fps,
         frame_skip=frame_skip,
+        allocator=allocator,
     )
     return Plan(
         spec=spec,
@@ -145,7 +153,10 @@ def make_plan(config: TrainConfig) -> Plan:
         reward_scale=config.reward_scale or default_reward_scale(spec),
         seeds_every_episode=config.seed_episodes,
         backend=choice,
-        make_kwargs={**settings.make_kwargs(), "remotes": config.remotes if addresses else None},
+        make_kwargs={
+            **settings.make_kwargs(),
+            "remotes": config.remotes if addresses else allocator,
+        },
         frame_stack=stack,
         learners=config.num_learners or learner_count(num_slots),
         batched=config.batched.over(preset.batched),
@@ -299,6 +310,8 @@ def needs_realtime(remotes: int | str | None, backend: BackendName | None) -> bo
     parsed = parse_remotes(remotes)
     if isinstance(parsed, RemoteCount):
         return backend == "fake"
+    if isinstance(parsed, AllocatorAddress):
+        return False
     return any(remote.rpc is None for remote in parsed)
 
 
@@ -309,6 +322,10 @@ def _slots(config: TrainConfig) -> tuple[int | None, tuple[str, ...] | None]:
     if config.remotes is None:
         return asked, None
     remotes = parse_remotes(config.remotes)
+    if isinstance(remotes, AllocatorAddress):
+        if None not in (asked, remotes.count) and asked != remotes.count:
+            raise ConfigError(f"{flag} {asked} and n={remotes.count} in --remotes disagree")
+        return asked or remotes.count, None
     if isinstance(remotes, RemoteCount):
         if asked not in (None, remotes.count) and (config.num_slots or config.algo != "a3c"):
             raise ConfigError(
@@ -327,6 +344,14 @@ def _slots(config: TrainConfig) -> tuple[int | None, tuple[str, ...] | None]:
             f"{flag} {slots} needs as many addresses in --remotes, got {len(remotes)}"
         )
     return slots, tuple(_address(remote) for remote in remotes)
+
+
+def _allocator(remotes: int | str | None) -> str | None:
+    """Returns the address of who lends the remotes, without a count, if that was given."""
+    parsed = None if remotes is None else parse_remotes(remotes)
+    if not isinstance(parsed, AllocatorAddress):
+        return None
+    return parsed.without_token + parsed.token_query
 
 
 def _address(remote: Remote) -> str:

@@ -70,6 +70,8 @@ def preset_of(spec: EnvSpec, *, is_lockstep: bool, memory: Memory, sees_vectors:
     """
     stack = _FRAME_STACK if memory == "frames" else 1
     if spec.runtime == "flashgames":
+        if is_lockstep and memory == "frames":
+            return FLASH_LOCKSTEP
         seen = FLASH_LOCKSTEP_OBSERVATION if is_lockstep else FLASH_OBSERVATION
         return Preset(observation=seen, fps=FLASH_FPS, frame_stack=stack, batched=GAMES)
     if sees_vectors:
@@ -118,6 +120,15 @@ GAMES = BatchedConfig(
 )
 """For few slots of a game, whose learner's batches are small, for as long as it is let."""
 
+FLASH_LOCKSTEP = Preset(
+    observation=FLASH_LOCKSTEP_OBSERVATION,
+    fps=FLASH_FPS,
+    num_slots=2 * _FEW,
+    frame_stack=_FRAME_STACK,
+    batched=BatchedConfig(gamma=0.985, anneal_steps=450_000, final_learning_rate=1e-4),
+)
+"""A Flash game that stands still between steps: an hour on two cores is up to 450,000 steps."""
+
 ATARI = Preset(
     observation=ATARI_OBSERVATION,
     num_slots=_MANY,
@@ -132,7 +143,7 @@ PONG = Preset(
     observation=PONG_OBSERVATION,
     num_slots=_MANY,
     frame_stack=_FRAME_STACK,
-    batched=BatchedConfig(final_entropy_weight=0.002, anneal_steps=1_400_000),
+    batched=BatchedConfig(final_entropy_weight=0.0, anneal_steps=2_000_000),
     filter_count=16,
     input_mean=_PONG_MEAN,
     input_deviation=_PONG_DEVIATION,
@@ -144,18 +155,16 @@ PONG_STICKY = Preset(
     num_slots=2 * _MANY,
     frame_stack=_FRAME_STACK,
     batched=BatchedConfig(
-        learning_rate=7e-4,
-        anneal_steps=4_000_000,
-        final_entropy_weight=0.001,
+        anneal_steps=2_700_000,
+        final_entropy_weight=0.004,
         minibatch_steps=256,
-        epochs=4,
     ),
     filter_count=24,
     input_mean=_PONG_MEAN,
     input_deviation=_PONG_DEVIATION,
 )
 """Pong that repeats an action with a probability of 0.25 whatever it is told: luck with a seed
-is worth nothing there, so steps are smaller, batches larger and the network wider."""
+is worth nothing there, so batches are larger, the network wider and more entropy stays."""
 
 VECTORS = Preset(
     observation=None,

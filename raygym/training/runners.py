@@ -16,6 +16,7 @@ from raygym.policies.batched import BatchedConfig
 from raygym.policies.checkpoint import Checkpoint
 from raygym.service.actor_answers import SlotsFactory
 from raygym.service.slot_making import slots_of_id
+from raygym.service.spectators import Show
 from raygym.training.config import RLLIB_ALGOS, TrainConfig
 from raygym.training.files import write_json
 from raygym.training.fleet import Fleet
@@ -63,8 +64,16 @@ class Progress:
 AnyRunner: TypeAlias = "Fleet | LearnerGroup | RLlibRun"
 
 
-def make_runner(config: TrainConfig, plan: Plan, resumed: Resumed) -> AnyRunner:
+def make_runner(
+    config: TrainConfig, plan: Plan, resumed: Resumed, show: Show | None = None
+) -> AnyRunner:
     """Starts whoever plays and learns; Ray must run.
+
+    Args:
+        config: Settings of the run.
+        plan: Its environment.
+        resumed: Where an earlier run stood.
+        show: Who looks on; None for nobody.
 
     Raises:
         ConfigError: A setting makes no sense.
@@ -76,11 +85,12 @@ def make_runner(config: TrainConfig, plan: Plan, resumed: Resumed) -> AnyRunner:
             seed=config.seed,
             parameters=resumed.parameters,
             random_states=resumed.random_states,
+            show=show,
         )
     if plan.make_kwargs is None:
         raise ConfigError(f"{plan.spec.id}: this plan makes single environments, for A3C only")
     if config.algo == "batched":
-        return _learners(config, plan, plan.make_kwargs, resumed)
+        return _learners(config, plan, plan.make_kwargs, resumed, show)
     # RLlib takes seconds to import, which nobody else should pay for.
     from raygym.rllib.run import RLlibRun
 
@@ -93,6 +103,7 @@ def make_runner(config: TrainConfig, plan: Plan, resumed: Resumed) -> AnyRunner:
         reward_scale=plan.reward_scale,
         seed=config.seed,
         restore=resumed.directory,
+        show=show,
     )
 
 
@@ -200,7 +211,11 @@ def _check_env(config: TrainConfig, held: str, wanted: str) -> None:
 
 
 def _learners(
-    config: TrainConfig, plan: Plan, make_kwargs: Mapping[str, Any], resumed: Resumed
+    config: TrainConfig,
+    plan: Plan,
+    make_kwargs: Mapping[str, Any],
+    resumed: Resumed,
+    show: Show | None,
 ) -> LearnerGroup:
     from raygym.training.learner_sources import LearnerSetup, from_service, from_slots
     from raygym.training.learners import LearnerGroup
@@ -227,6 +242,7 @@ def _learners(
         seed=config.seed,
         reward_scale=plan.reward_scale,
         seeds_every_episode=plan.seeds_every_episode,
+        show=show,
     )
     return LearnerGroup(setup, parameters=resumed.parameters, random_states=resumed.random_states)
 

@@ -14,15 +14,19 @@ from rich.console import Console
 
 from raygym.core import Outcome
 from raygym.errors import RaygymError
+from raygym.service.metrics.run_meters import RunMeters
 from raygym.service.placement import Notices
 from raygym.service.ray_running import ray_running
 from raygym.service.reports import ActorLost, ActorReport
 from raygym.training.accounts import Accounts
 from raygym.training.board import Board
+from raygym.training.chronicle import Chronicle
 from raygym.training.config import TrainConfig
 from raygym.training.files import write_json
 from raygym.training.plan import Plan, make_plan
+from raygym.training.report.page import REPORT
 from raygym.training.runners import Progress, load, make_runner, save
+from raygym.training.showing import open_wall, show_of
 from raygym.training.table import Display
 from raygym.training.viewers import Viewers
 
@@ -127,25 +131,42 @@ class Trainer:
             self._display = Display(self._accounts, self._console, now_s=self._clock())
             stack.callback(lambda: self._display.close(self._clock()))
             self._board = Board(self._logdir, now_s=self._clock())
+            self._chronicle = Chronicle(
+                self._config, self._plan, self._logdir, self._accounts, clock=self._clock
+            )
             stack.callback(self._board.close)
             if config.visualise:
                 self._viewers = Viewers()
                 stack.callback(self._viewers.close)
+                wall = open_wall()
+                stack.callback(wall.close)
+                self._display.say(f"the wall, a live picture of every slot: {wall.url}")
+            # Before the runner, so that it closes after it: the last film is then there.
+            stack.push(self._chronicle.leave)
             self._slots = Notices()
-            self._runner = make_runner(config, self._plan, self._resumed)
+            show = show_of(config, self._plan, self._logdir)
+            self._meters = RunMeters(show)
+            stack.callback(self._meters.close)
+            self._runner = make_runner(
+                config,
+                self._plan,
+                self._resumed,
+                show,
+            )
             stack.callback(self._runner.close)
             self._display.say(
                 f"training {self._plan.spec.id} in {self._plan.pace()}; "
                 f"remotes: {self._plan.backend}; {self._logdir}"
             )
-            self._loop()
+            why = self._loop()
             for report in self._runner.drain(timeout_s=DRAIN_S):
                 self._note(report)
-            return self._finish()
+            return self._finish(why)
 
-    def _loop(self) -> None:
+    def _loop(self) -> str:
+        """Plays until the run is over; returns why it is."""
         started_s = saved_s = self._clock()
-        while not self._is_over():
+        while not (why := self._why_over()):
             for answer in self._runner.poll(timeout_s=POLL_S):
                 if isinstance(answer, ActorLost):
                     self._note_lost(answer)
@@ -155,19 +176,25 @@ class Trainer:
             self._check_start(now_s - started_s)
             if now_s - saved_s >= self._config.checkpoint_every_s:
                 self._save()
+                self._chronicle.save()
                 saved_s = self._clock()
             if (news := self._slots.news()) is not None:
                 self._display.say(news)
             self._display.tick(now_s)
+        return why
 
-    def _is_over(self) -> bool:
+    def _why_over(self) -> str:
+        """Returns why the run is over, for a person; empty while it is not."""
         config, accounts = self._config, self._accounts
-        return (
-            self._stop.is_set
-            or (config.steps is not None and accounts.env_steps >= config.steps)
-            or (config.minutes is not None and accounts.minutes(self._clock()) >= config.minutes)
-            or accounts.has_reached_target
-        )
+        if self._stop.is_set:
+            return "stopped by hand"
+        if config.steps is not None and accounts.env_steps >= config.steps:
+            return f"--steps {config.steps} reached"
+        if config.minutes is not None and accounts.minutes(self._clock()) >= config.minutes:
+            return f"--minutes {config.minutes:g} reached"
+        if accounts.has_reached_target:
+            return f"--target-score {config.target_score:g} reached"
+        return ""
 
     def _note(self, report: ActorReport) -> None:
         now_s = self._clock()
@@ -177,7 +204,9 @@ class Trainer:
                     f"worker {episode.slot}: {episode.outcome} after {episode.steps} steps: "
                     f"{episode.reason}"
                 )
+        self._meters.note(report)
         self._board.note(report, env_steps=self._accounts.env_steps, now_s=now_s)
+        self._chronicle.note(report)
         sampler = report.sampler
         if self._viewers is not None and sampler.remote is not None:
             hint = self._viewers.show(sampler.slot, sampler.remote)
@@ -189,6 +218,7 @@ class Trainer:
 
     def _note_lost(self, lost: ActorLost) -> None:
         self._accounts.note_actor_lost(lost.slot, lost.error)
+        self._meters.note_lost()
         self._display.say(f"worker {lost.slot}: its actor ended and is replaced: {lost.error}")
 
     def _check_start(self, waited_s: float) -> None:
@@ -221,10 +251,13 @@ class Trainer:
             ),
         )
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, why: str) -> dict[str, Any]:
         now_s = self._clock()
         summary = self._accounts.summary(now_s)
         summary["checkpoint"] = str(self._save())
+        if self._config.report:
+            summary["report"] = str(self._logdir / REPORT)
+        self._chronicle.end(summary, why)
         if self._config.summary is not None:
             write_json(self._config.summary, summary)
         self._display.tick(now_s)

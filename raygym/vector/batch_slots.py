@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from raygym.core import Remote
 from raygym.errors import RaygymError
 from raygym.vector.row_store import joined
 from raygym.vector.slot_record import HOPELESS, SlotRecord, explained, is_array_space
@@ -46,6 +47,11 @@ class Batch(Protocol):
     @property
     def remote_id(self) -> str | None:
         """Id of the Remote of now, if there is one."""
+        ...
+
+    @property
+    def remote(self) -> Remote | None:
+        """The Remote of now, if there is one and it is known."""
         ...
 
     def reset(
@@ -150,6 +156,7 @@ class BatchSlots:
         reports[0].remotes_lost = self.batch.remotes_lost
         for report in reports:
             report.remote_id = self.batch.remote_id or ""
+            report.remote = self.batch.remote
         return reports
 
     def close(self) -> None:

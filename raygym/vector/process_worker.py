@@ -30,7 +30,7 @@ from raygym.errors import RaygymError
 from raygym.vector.channel import Channel
 from raygym.vector.remote_counts import Remotes
 from raygym.vector.shared_block import Block, BlockLayout
-from raygym.vector.slot_record import HOPELESS, EnvFactory, is_array_space, remotes_of
+from raygym.vector.slot_record import HOPELESS, EnvFactory, is_array_space, remote_of, remotes_of
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class Worker:
         env = self._make(slot)
         self._note(slot)
         observation, info = env.reset(seed=seed, options=options)
-        remotes = Remotes(*remotes_of(env), getattr(env.unwrapped, "remote_id", None) or "")
+        remotes = Remotes(*remotes_of(env), *remote_of(env))
         if remotes != self._remotes.get(slot, Remotes()):
             self._remotes[slot] = remotes
             self._channel.send(Word.REMOTES.value + pickle.dumps((slot, remotes)))

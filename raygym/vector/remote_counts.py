@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from raygym.core import Remote
 from raygym.vector.slots import SlotReport
 
 
@@ -15,6 +16,8 @@ class Remotes(NamedTuple):
     lost: int = 0
     remote_id: str = ""
     """Of the one that it plays on; empty for an environment without one."""
+    remote: Remote | None = None
+    """That one, where the environment tells."""
 
 
 _NONE = Remotes()
@@ -55,4 +58,5 @@ class RemoteCounts:
             remotes_started=before.started + now.started,
             remotes_lost=before.lost + now.lost,
             remote_id=now.remote_id,
+            remote=now.remote,
         )

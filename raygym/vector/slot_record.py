@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from raygym.core import Outcome
+from raygym.core import Outcome, Remote
 from raygym.errors import ConfigError, MissingDependency, RaygymError
 from raygym.vector.slots import SlotReport
 from raygym.vector.supervision import Supervision
@@ -87,7 +87,7 @@ class SlotRecord:
             started, lost = remotes_of(env)
             now.remotes_started += started
             now.remotes_lost += lost
-            now.remote_id = getattr(env.unwrapped, "remote_id", None) or ""
+            now.remote_id, now.remote = remote_of(env)
         return now
 
 
@@ -95,6 +95,12 @@ def remotes_of(env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
     """Returns how many Remotes an environment has started, and how many it lost."""
     bare = env.unwrapped
     return getattr(bare, "remotes_started", 0), getattr(bare, "remotes_lost", 0)
+
+
+def remote_of(env: gymnasium.Env[Any, Any]) -> tuple[str, Remote | None]:
+    """Returns the id of the Remote that an environment plays on, and the Remote if it tells."""
+    bare = env.unwrapped
+    return getattr(bare, "remote_id", None) or "", getattr(bare, "remote", None)
 
 
 def explained(error: BaseException | str) -> str:

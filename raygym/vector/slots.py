@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from raygym.core import Remote
+
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -57,6 +59,8 @@ class SlotReport:
     """The last failure, with the end of the log where there is one."""
     remote_id: str = ""
     """Of the Remote that it plays on now; empty for an environment without one."""
+    remote: Remote | None = None
+    """That Remote, where its environment tells: a person can look in there."""
 
 
 class Slots(Protocol):

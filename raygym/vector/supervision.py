@@ -55,4 +55,16 @@ class Supervision:
         """
         if failures_in_a_row >= self.quarantine_after:
             return self.longest_retry_s
-        return float(min(self.first_retry_s * 2 ** (failures_in_a_row - 1), self.longest_retry_s))
+        return doubling_pause_s(self.first_retry_s, self.longest_retry_s, failures_in_a_row)
+
+
+def doubling_pause_s(first_s: float, longest_s: float, failures_in_a_row: int) -> float:
+    """Returns the pause after a failure: ``first_s``, doubled with each further failure.
+
+    Args:
+        first_s: The pause after the first, in seconds.
+        longest_s: Never more than this.
+        failures_in_a_row: From 1; any number.
+    """
+    # Beyond 2**1023 a float overflows, which an outage of hours gets to.
+    return min(first_s * 2.0 ** min(failures_in_a_row - 1, 64), longest_s)

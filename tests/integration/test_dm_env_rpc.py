@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,23 +66,21 @@ SPACES = {
 
 
 @pytest.mark.parametrize("kind", SPACES)
-def test_all_40_compliance_tests_pass(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_40_compliance_tests_pass(kind: str, tell: Callable[[str], None]) -> None:
     with DmServer(lambda _id, _kwargs: RandomEnv(*SPACES[kind])) as server:
         (result,) = run_peer("dm_env_rpc", "compliance.py", server.address)
     passed = result["run"] - len(result["broken"])
-    with capsys.disabled():
-        print(f" dm_env_rpc compliance, {kind} spaces: {passed}/{result['run']} ", end="")
+    tell(f"dm_env_rpc compliance, {kind} spaces: {passed}/{result['run']}")
     assert result == {"run": 40, "broken": [], "skipped": 0}
 
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_dm_envs_own_tests_pass_through_the_official_adaptor(
-    kind: str, capsys: pytest.CaptureFixture[str]
+    kind: str, tell: Callable[[str], None]
 ) -> None:
     with DmServer(lambda _id, _kwargs: RandomEnv(*SPACES[kind])) as server:
         (result,) = run_peer("dm_env_rpc", "adaptor.py", server.address)
-    with capsys.disabled():
-        print(f" dm_env's tests, {kind} spaces: {result['run']} run ", end="")
+    tell(f"dm_env's tests, {kind} spaces: {result['run']} run")
     assert result["run"] > 0
     assert result["broken"] == []
 

@@ -53,6 +53,23 @@ def test_a_learning_curve_is_plotted(tmp_path):
     assert cv2.imread(str(tmp_path / "curve.png")).shape == (540, 960, 3)
 
 
+def test_curves_of_several_runs_share_a_picture(tmp_path):
+    for name, factor in (("a", 1.0), ("b", 3.0)):
+        with SummaryWriter(str(tmp_path / name)) as writer:
+            for step in range(5):
+                writer.add_scalar("global/episode_reward", step * factor, step, walltime=step)
+
+    runs = [str(tmp_path / name) for name in ("a", "b")]
+    done = _run("plot_learning.py", *runs, str(tmp_path / "curve.png"))
+
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition(": ")[2] for line in done.stdout.splitlines()[:2]] == [
+        "5 episodes, last mean 2.0",
+        "5 episodes, last mean 6.0",
+    ]
+    assert (tmp_path / "curve.png").is_file()
+
+
 def test_a_run_without_episodes_is_one_clear_line(tmp_path):
     done = _run("plot_learning.py", str(tmp_path), str(tmp_path / "curve.png"))
     assert done.returncode == 1

@@ -231,16 +231,38 @@ def test_pictures_are_scaled_at_the_source_as_they_would_be_here(
     assert np.abs(rendered.astype(int) - full).mean() <= 10 * most_off
 
 
-def test_a_crop_is_a_part_of_the_game_and_not_of_the_screen(flash):
+@pytest.mark.parametrize(
+    ("crop", "size", "most_off"),
+    [
+        ((100, 40, 320, 200), (320, 200), 0),
+        ((100, 40, 320, 200), (200, 150), 0.01),
+        ((0, 180, 640, 300), (128, 60), 3),
+        ((1, 181, 638, 299), (128, 60), 0.01),
+    ],
+)
+def test_a_crop_is_a_part_of_the_game_and_not_of_the_screen(flash, crop, size, most_off):
     with flash.play(frame_skip=5) as player:
         player.reset(3)
         full = player.step(UP).picture
-    part = pb.Picture(crop_x=100, crop_y=40, crop_width=320, crop_height=200, width=80, height=50)
+    x, y, width, height = crop
+    part = pb.Picture(
+        crop_x=x, crop_y=y, crop_width=width, crop_height=height, width=size[0], height=size[1]
+    )
     with flash.play(frame_skip=5, picture=part) as player:
         player.reset(3)
         seen = player.step(UP).picture
-    cropped = np.ascontiguousarray(full[40:240, 100:420])
-    assert np.array_equal(seen, cv2.resize(cropped, (80, 50), interpolation=cv2.INTER_AREA))
+    cropped = np.ascontiguousarray(full[y : y + height, x : x + width])
+    expected = cv2.resize(cropped, size, interpolation=cv2.INTER_AREA)
+    assert np.abs(seen.astype(int) - expected).mean() <= most_off
+
+
+def test_a_crop_beyond_the_game_is_refused_with_what_is_there(flash):
+    beyond = pb.Picture(crop_x=600, crop_y=0, crop_width=41, crop_height=10)
+    with flash.client() as client:
+        client.hello()
+        refused = client.ask(make=pb.Make(env_id=NEON, picture=beyond)).error
+    assert refused.code == pb.Error.INVALID_ARGUMENT
+    assert "the crop ends at column 641 and row 10" in refused.message
 
 
 def test_a_viewer_sees_the_very_picture_of_the_last_step_and_cannot_touch_the_game(flash):

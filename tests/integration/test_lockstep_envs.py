@@ -182,8 +182,13 @@ def test_a_killed_remote_of_its_own_cuts_one_slot_and_others_go_on() -> None:
         assert isinstance(vector.slots, ThreadSlots)
         vector.reset(seed=1)
         os.kill(backend.pid(vector.remote_ids[1]), signal.SIGKILL)
-        outcomes = [vector.step(np.zeros(2, np.int64))[4]["outcome"].tolist() for _ in range(2)]
-        assert outcomes == [["ok", "infra_failure"], ["ok", "ok"]]
+        # Its processes end one after another; the last of them may answer meanwhile.
+        steps = (vector.step(np.zeros(2, np.int64))[4]["outcome"].tolist() for _ in range(1000))
+        assert next(outcome for outcome in steps if outcome != ["ok", "ok"]) == [
+            "ok",
+            "infra_failure",
+        ]
+        assert next(steps) == ["ok", "ok"]
         assert vector.reports()[1].cuts == {"infra_failure": 1}
     finally:
         vector.close()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +16,13 @@ print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 USES = """
-import ray
+import glob, os, ray
 from raygym.service.ray_running import ray_running
 with ray_running(1, has_dashboard=False):
     print(ray.get_runtime_context().gcs_address)
+    for file in glob.glob(f"/tmp/ray/prom_metrics_service_discovery_raygym_{os.getpid()}.json"):
+        print(file)
+        print(open(file).read())
 """
 
 
@@ -58,7 +63,17 @@ def test_a_run_joins_the_cluster_that_it_is_told_and_leaves_it_running(cluster: 
 def test_otherwise_it_starts_one_of_its_own_beside_those_that_run(cluster: str):
     done = run(None)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() not in ("", cluster)
+    address, _, _ = done.stdout.splitlines()
+    assert address not in ("", cluster)
+
+
+def test_prometheus_finds_the_one_of_its_own_while_it_runs():
+    _, file, content = run(None).stdout.splitlines()
+    assert "prom_metrics_service_discovery_raygym_" in file
+    assert re.fullmatch(
+        r'\[{"labels": {"job": "ray"}, "targets": \["[\d.]+:[1-9]\d+"\]}\]', content
+    )
+    assert not Path(file).exists()
 
 
 def test_a_cluster_that_cannot_be_joined_is_a_clear_error():

@@ -17,7 +17,7 @@ import pytest
 from raygym.config import TlsFiles
 from raygym.core import Endpoint, Secret
 from raygym.errors import ConfigError, HandshakeRefused, RemoteError, RemoteUnreachable
-from raygym.remote_env.rpc.connect import Access, connect, is_loopback, open_session
+from raygym.remote_env.rpc.connect import Access, connect, is_here, open_session
 from raygym.remote_env.rpc.framed_channel import FramedChannel
 from raygym.remote_env.rpc.grpc_channel import GrpcChannel
 from raygym.remote_env.rpc.open import open_env
@@ -290,12 +290,12 @@ def test_plaintext_to_another_machine_is_refused_before_anything_is_sent():
 
 
 def test_loopback_is_told_from_other_addresses():
-    assert is_loopback(Endpoint(path="/run/x"))
-    assert is_loopback(Endpoint(host="localhost", port=1))
-    assert is_loopback(Endpoint(host="127.1.2.3", port=1))
-    assert is_loopback(Endpoint(host="::1", port=1))
-    assert not is_loopback(Endpoint(host="10.0.0.1", port=1))
-    assert not is_loopback(Endpoint(host="localhost.example.com", port=1))
+    assert is_here(Endpoint(path="/run/x"))
+    assert is_here(Endpoint(host="localhost", port=1))
+    assert is_here(Endpoint(host="127.1.2.3", port=1))
+    assert is_here(Endpoint(host="::1", port=1))
+    assert not is_here(Endpoint(host="10.0.0.1", port=1))
+    assert not is_here(Endpoint(host="localhost.example.com", port=1))
 
 
 def test_files_of_tls_that_make_no_sense(secure, tmp_path, authority):

@@ -95,10 +95,10 @@ class Story:
 
 
 @pytest.fixture
-def story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Story]:
+def story(tmp_path: Path, tell: Callable[[str], None]) -> Iterator[Story]:
     def say(text: str) -> None:
-        with capsys.disabled():
-            print(text)
+        for line in text.splitlines():
+            tell(line)
 
     if obstacle := needs():
         pytest.fail(f"two hosts cannot be made here: {obstacle}")

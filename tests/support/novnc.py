@@ -1,18 +1,10 @@
-"""noVNC, the viewer for browsers, in a headless Chromium that looks at a remote.
-
-``python -m tests.support.novnc`` installs noVNC once, through npm.
-"""
+"""noVNC, the viewer for browsers, in a headless Chromium that looks at a remote."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
-import json
-import os
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -27,14 +19,9 @@ from websockets.typing import Subprotocol
 
 from raygym.core import UInt8Array
 from raygym.runtimes.browser import Browser
-from raygym.runtimes.flashgames.ruffle import CACHE_VARIABLE, check
+from raygym.wall.novnc import install
 from tests.support.loop_thread import LoopThread
 
-PACKAGE, VERSION = "@novnc/novnc", "1.7.0"
-INTEGRITY = (
-    "sha512-ucEJOx4T2avIRCleodk7YobZj5O2Ga2AeLfQ69A/yjG9HHba2+PDgwSkN3FttrmG"
-    "+70ZGx21sElNFouK13RzyA=="
-)
 SIZE_PX = (1024, 768)
 TIMEOUT_S = 30.0
 _PAGE = """<!doctype html><meta charset="utf-8"><title>noVNC</title>
@@ -52,33 +39,6 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>noVNC</title>
   tell("loaded");
 </script>"""
 _KINDS = {".html": "text/html", ".js": "text/javascript"}
-
-
-def folder() -> Path:
-    """Returns where noVNC is installed."""
-    cache = os.environ.get(CACHE_VARIABLE)
-    return Path(cache or Path.home() / ".cache" / "raygym") / f"novnc-{VERSION}"
-
-
-def install() -> Path:
-    """Installs noVNC unless it is there; returns its folder."""
-    home = folder()
-    if (home / "core" / "rfb.js").is_file():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="novnc-", dir=home.parent) as scratch:
-        command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--json", "--silent"]
-        done = subprocess.run(
-            command, cwd=scratch, capture_output=True, text=True, timeout=300, check=True
-        )
-        package = Path(scratch) / Path(json.loads(done.stdout)[0]["filename"]).name
-        check(package, INTEGRITY)
-        with tarfile.open(package) as archive:
-            archive.extractall(scratch, filter="data")
-        # Another process may have been first.
-        with contextlib.suppress(OSError):
-            (Path(scratch) / "package").rename(home)
-    return home
 
 
 class HeadlessBrowser(Browser):
@@ -212,7 +172,3 @@ async def _relay(websocket: ServerConnection, path: Path) -> None:
             job.cancel()
         await asyncio.wait(jobs)
         writer.close()
-
-
-if __name__ == "__main__":
-    print(f"noVNC {VERSION} is in {install()}")

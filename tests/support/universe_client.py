@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, unix_connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
 METHODS = {
     "v0.env.describe",
@@ -29,29 +29,29 @@ METHODS = {
 
 
 class UniverseClient:
-    """One connection to ``rewarder.sock``.
+    """One connection to a reward channel.
 
     Args:
-        path: The socket.
+        path: Its socket; or ``host:port``, as an allocator gives it.
         password: Sent as the user name of Basic authorization.
         observer: Watches only.
         timeout_s: Longest wait for a message.
     """
 
     def __init__(
-        self, path: Path, password: str, *, observer: bool = False, timeout_s: float = 5.0
+        self, path: Path | str, password: str, *, observer: bool = False, timeout_s: float = 5.0
     ) -> None:
         token = base64.b64encode(f"{password}:".encode()).decode()
         self._stack = contextlib.ExitStack()
+        headers = {
+            "authorization": f"Basic {token}",
+            "openai-observer": "true" if observer else "false",
+        }
         self.websocket: ClientConnection = self._stack.enter_context(
-            unix_connect(
-                str(path),
-                uri="ws://localhost/",
-                compression=None,
-                additional_headers={
-                    "authorization": f"Basic {token}",
-                    "openai-observer": "true" if observer else "false",
-                },
+            connect(f"ws://{path}/", compression=None, additional_headers=headers)
+            if isinstance(path, str)
+            else unix_connect(
+                str(path), uri="ws://localhost/", compression=None, additional_headers=headers
             )
         )
         self._timeout_s = timeout_s

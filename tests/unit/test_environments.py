@@ -3,16 +3,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import pytest
 
 import raygym
 from raygym.catalog import load_catalog
+from raygym.config import TlsFiles
 from raygym.core import Remote
 from raygym.environments import RemoteNeeds, make_backend
 from raygym.environments.backends import resolve_backend
+from raygym.environments.lockstep import lockstep_backend
+from raygym.environments.settings import Settings
 from raygym.errors import ConfigError
+from raygym.remote_env.allocator_backend import AllocatorBackend
 from raygym.remote_env.fake_backend import FakeBackend
 from raygym.remote_env.lockstep_env import LockstepEnv
 from raygym.remote_env.realtime_env import RealtimeEnv
@@ -30,7 +35,13 @@ NEON = "flashgames.NeonRace-v0"
         ({"remotes": "vnc://h+15900"}, "has no screen"),
         ({"remotes": "vnc://h:5900+15900", "backend": "process"}, "starts remotes itself"),
         ({"backend": "static"}, "needs addresses"),
-        ({"backend": "cloud"}, "expected auto, docker, process, fake, static or local"),
+        ({"backend": "allocator"}, "needs that of one, as in remotes='http://TOKEN@"),
+        ({"remotes": "http://a", "backend": "process"}, "starts remotes itself"),
+        ({"remotes": "http://a", "backend": "static"}, "needs addresses"),
+        ({"remotes": "http://a", "backend": FakeRemotes()}, "not both"),
+        ({"remotes": "http://a?n=2"}, "make_vec"),
+        ({"remotes": "http://a?x=2"}, "expected n, cpu, address, token"),
+        ({"backend": "cloud"}, "expected auto, docker, process, fake, static, allocator or local"),
         ({"backend": "docker"}, "catch has no image"),
         ({"remotes": "vnc://h:5900+15900", "backend": FakeRemotes()}, "not both"),
         ({"actions": "joystick"}, "expected discrete or events"),
@@ -86,7 +97,9 @@ def test_a_backend_is_made_by_its_name() -> None:
     needs = RemoteNeeds(runtime="catch", env_id=CATCH)
     assert isinstance(make_backend("static", needs, remotes=[remote]), StaticBackend)
     assert isinstance(make_backend("fake", needs), FakeBackend)
-    with pytest.raises(ConfigError, match="expected auto, docker, process, fake, static or local"):
+    with pytest.raises(
+        ConfigError, match="expected auto, docker, process, fake, static, allocator or local"
+    ):
         make_backend("cloud", needs)  # type: ignore[arg-type]
 
 
@@ -95,6 +108,35 @@ def test_addresses_and_backends_that_start_remotes_exclude_each_other() -> None:
         resolve_backend("docker", "catch", has_addresses=True)
     with pytest.raises(ConfigError, match="needs addresses"):
         resolve_backend("static", "catch", has_addresses=False)
+
+
+def test_an_allocator_makes_as_many_as_it_is_told_or_as_are_asked_for() -> None:
+    for remotes, num_envs, count in (("http://a?n=3", None, 3), ("http://a", 2, 2)):
+        env = raygym.make_vec(CATCH, num_envs, remotes=remotes)
+        assert env.num_envs == count
+        env.close()
+    with pytest.raises(ConfigError, match=r"num_envs=2 and remotes='http://a\?n=3' disagree"):
+        raygym.make_vec(CATCH, 2, remotes="http://a?n=3")
+
+
+def test_an_allocator_is_told_what_is_played_and_who_owns_time() -> None:
+    settings = Settings(env_id="gym-core.CartPole-v1", remotes="http://a", start_timeout_s=7)
+    backend, is_own = lockstep_backend(settings)
+    assert isinstance(backend, AllocatorBackend)
+    assert is_own
+    backend.close()
+    choice = resolve_backend(None, "catch", has_addresses=False, has_allocator=True)
+    assert choice.name == "allocator"
+    tls = TlsFiles(ca=Path("ca.pem"))
+    private = Settings(env_id=CATCH, remotes="https://a", tls=tls)
+    assert private.owner_of_time() == "realtime"
+    assert private.allocator is not None
+    assert private.allocator.tls == tls
+    with pytest.raises(ConfigError, match="tls: belongs to mode='lockstep'"):
+        raygym.make(CATCH, remotes="http://a", tls=tls)
+    assert settings.owner_of_time() == "lockstep"
+    with pytest.raises(ConfigError, match="made here and has no remote"):
+        raygym.make("CartPole-v1", remotes="http://a")
 
 
 def test_what_nobody_named_is_named_by_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

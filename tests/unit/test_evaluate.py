@@ -88,7 +88,7 @@ def test_the_video_holds_every_step(tmp_path: Path):
     assert video.get(cv2.CAP_PROP_FPS) == 10.0
     is_read, picture = video.read()
     assert is_read
-    assert picture.shape == (48, 64, 3)
+    assert picture.shape == (384, 512, 3), "a small picture is scaled up by a whole number"
     blue, _, red = picture.mean(axis=(0, 1))
     assert red > 200 > 50 > blue
     video.release()

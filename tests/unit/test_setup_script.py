@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ("sh", "dirname", "tr", "sed", "grep", "cat", "cksum", "cut", "ls", "env")
 NEEDED = (
     *("Xvnc", "chromium", "setpriv", "python3", "npm", "haxe", "vncviewer"),
-    *("shellcheck", "dropbear", "ssh", "rsync", "ip"),
+    *("shellcheck", "dropbear", "ssh", "rsync", "ip", "prometheus", "promtool"),
 )
 
 
@@ -94,6 +94,19 @@ def test_where_packages_cannot_be_installed_it_says_what_is_missing_and_how_to_g
     assert "missing: tigervnc-standalone-server chromium" in done.stderr
     assert "apt-get install --no-install-recommends tigervnc-standalone-server" in done.stderr
     assert "docker run" in done.stderr
+
+
+def test_prometheus_is_unpacked_and_never_installed_as_its_package_starts_a_service(system):
+    done = system(*(set(NEEDED) - {"prometheus"}), "apt-get")
+    assert done.returncode == 0, done.stderr
+    assert "will unpack Prometheus" in done.stdout
+    assert "Debian packages" not in done.stdout
+
+
+def test_without_apt_get_prometheus_has_to_be_on_the_path(system):
+    done = system(*(set(NEEDED) - {"promtool"}))
+    assert done.returncode == 1
+    assert "put both on the PATH" in done.stderr
 
 
 def test_an_unknown_job_is_refused(system):

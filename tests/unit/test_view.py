@@ -50,8 +50,16 @@ def test_a_port_on_loopback_stands_for_the_socket(tmp_path: Path) -> None:
         writer.close()
 
     async def run() -> list[str]:
-        async with await asyncio.start_unix_server(_echo, tmp_path / "vnc.sock"):
-            return await _with_view(tmp_path / "vnc.sock", use)
+        is_over = asyncio.Event()
+
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await _echo(reader, writer)
+            is_over.set()
+
+        async with await asyncio.start_unix_server(echo, tmp_path / "vnc.sock"):
+            said = await _with_view(tmp_path / "vnc.sock", use)
+            await asyncio.wait_for(is_over.wait(), 10)
+            return said
 
     said = asyncio.run(run())
     assert said[0].startswith("r-1: vncviewer 127.0.0.1::")

@@ -12,6 +12,7 @@ from raygym.errors import (
     RaygymError,
     RemoteEnvError,
     RemoteProtocolError,
+    RemoteUnreachable,
     SessionLost,
     StepTimeout,
 )
@@ -38,6 +39,8 @@ def exception_of(error: pb.Error, name: str) -> RaygymError:
         name: Of the peer.
     """
     kind = RemoteEnvError if error.type else _KINDS.get(error.code, RemoteEnvError)
+    if error.is_passing:
+        kind = RemoteUnreachable
     said = f"{error.type}: {error.message}" if error.type else error.message
     text = f"{name}: {said or 'it gives no reason'}"
     if kind is RemoteEnvError:

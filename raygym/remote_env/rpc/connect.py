@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from raygym.errors import (
     ProtocolError,
     RemoteError,
 )
+from raygym.machine import is_loopback
 from raygym.remote_env.rpc.channel import METHOD, MethodUnknown
 from raygym.remote_env.rpc.credentials import channel_credentials
 from raygym.remote_env.rpc.framed_channel import FramedChannel
@@ -45,7 +45,7 @@ class Access:
     """Whether plaintext may go to other machines."""
 
     def __post_init__(self) -> None:
-        if self.is_insecure or self.endpoint.is_tls or is_loopback(self.endpoint):
+        if self.is_insecure or self.endpoint.is_tls or is_here(self.endpoint):
             return
         raise ConfigError(
             f"{self.endpoint} is on another machine, and grpc:// would send everything in "
@@ -193,11 +193,6 @@ def _moved(
     return local
 
 
-def is_loopback(endpoint: Endpoint) -> bool:
+def is_here(endpoint: Endpoint) -> bool:
     """Whether an endpoint is on this machine for sure."""
-    if endpoint.host is None or endpoint.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(endpoint.host).is_loopback
-    except ValueError:
-        return False
+    return endpoint.host is None or is_loopback(endpoint.host)

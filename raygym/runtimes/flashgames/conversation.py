@@ -48,7 +48,10 @@ class FlashStage(Stage):
         self.page = page
 
     def maker(self, make: pb.Make) -> MakeEnv:
-        """Returns what makes the game; its page makes pictures that are no larger itself."""
+        """Returns what makes the game; its page makes pictures that are no larger itself.
+
+        What it leaves in ``make`` is made, or refused, where the answer is put together.
+        """
         frame_skip, picture = make.frame_skip or 1, self._small_picture(make)
         if picture is not None:
             make.ClearField("picture")
@@ -69,10 +72,15 @@ class FlashStage(Stage):
     def _small_picture(self, make: pb.Make) -> SmallPicture | None:
         game = self.page.games.get(make.env_id or self.env_ids[0])
         wanted = make.picture
-        if game is None or not wants_pictures(wanted) or wanted.crop_width or wanted.crop_height:
+        if game is None or not wants_pictures(wanted):
             return None
         region = game.spec.region
-        small = SmallPicture(
-            wanted.width or region.width, wanted.height or region.height, wanted.is_grey
-        )
-        return small if small.width <= region.width and small.height <= region.height else None
+        crop = (0, 0, region.width, region.height)
+        if wanted.crop_width and wanted.crop_height:
+            crop = (wanted.crop_x, wanted.crop_y, wanted.crop_width, wanted.crop_height)
+        elif wanted.crop_width or wanted.crop_height:
+            return None
+        x, y, width, height = crop
+        small = SmallPicture(crop, wanted.width or width, wanted.height or height, wanted.is_grey)
+        is_inside = x + width <= region.width and y + height <= region.height
+        return small if is_inside and small.width <= width and small.height <= height else None

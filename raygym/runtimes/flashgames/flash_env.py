@@ -36,8 +36,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SmallPicture:
-    """What is wanted of a game's picture: no larger than the whole."""
+    """What is wanted of a game's picture: no larger than it is there."""
 
+    crop: tuple[int, int, int, int]
+    """The part that is seen: x, y, width and height in the game's pixels."""
     width: int
     """In pixels."""
     height: int
@@ -63,8 +65,10 @@ def paint_divisor(width: int, height: int, small: SmallPicture) -> int:
         height: Of the game, in pixels.
         small: What is wanted.
     """
-    most = int(min(width / small.width, height / small.height) / _OVERSAMPLING)
-    return next((n for n in range(most, 1, -1) if width % n == 0 and height % n == 0), 1)
+    _, _, seen_width, seen_height = small.crop
+    most = int(min(seen_width / small.width, seen_height / small.height) / _OVERSAMPLING)
+    sides = (width, height, *small.crop)
+    return next((n for n in range(most, 1, -1) if all(side % n == 0 for side in sides)), 1)
 
 
 class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
@@ -79,8 +83,8 @@ class FlashEnv(gymnasium.Env[UInt8Array, np.int64]):
         page: Plays it, and is mended by ``reset`` when it broke; it belongs to somebody else.
         game: What to play.
         frame_skip: Frames of one step.
-        picture: Scaled down and maybe grey by the page itself, within 1 of what OpenCV makes
-            of what was painted; see ``paint_divisor``. None for the whole.
+        picture: Cropped, scaled down and maybe grey by the page itself, within 1 of what OpenCV
+            makes of what was painted; see ``paint_divisor``. None for the whole.
         step_timeout_s: Longest step.
         start_timeout_s: Longest reset, with a fresh browser if need be.
     """

@@ -34,9 +34,19 @@ def refused(code: Any, message: str) -> Refused:
     return Refused(message, code=code)
 
 
-def error_response(request_id: int, code: Any, message: str) -> pb.Response:
-    """Returns the answer to a request that nothing was done about."""
-    return pb.Response(id=request_id, error=pb.Error(code=code, message=_cut(message)))
+def error_response(
+    request_id: int, code: Any, message: str, *, is_passing: bool = False
+) -> pb.Response:
+    """Returns the answer to a request that nothing was done about.
+
+    Args:
+        request_id: Of the request.
+        code: gRPC's number.
+        message: Why.
+        is_passing: Whether the same request may succeed later.
+    """
+    error = pb.Error(code=code, message=_cut(message), is_passing=is_passing)
+    return pb.Response(id=request_id, error=error)
 
 
 def error_of(error: BaseException, code: Any = pb.Error.UNKNOWN) -> pb.Error:

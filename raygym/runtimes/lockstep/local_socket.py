@@ -158,7 +158,9 @@ class LocalSocket:
                 async with asyncio.timeout(_REFUSAL_TIMEOUT_S):
                     first = await read_frame_soon(sock, self._config.max_message_bytes) or b""
                     why = self._streams.refusal
-                    answer = error_response(parse(first).id, pb.Error.RESOURCE_EXHAUSTED, why)
+                    answer = error_response(
+                        parse(first).id, pb.Error.RESOURCE_EXHAUSTED, why, is_passing=True
+                    )
                     await write_frame_soon(sock, answer.SerializeToString())
         finally:
             self._refusals -= 1

@@ -201,7 +201,7 @@ class Pictures(_message.Message):
     def __init__(self, pictures: _Optional[_Iterable[_Union[Array, _Mapping]]] = ...) -> None: ...
 
 class Error(_message.Message):
-    __slots__ = ("code", "message", "type", "traceback")
+    __slots__ = ("code", "message", "type", "traceback", "is_passing")
     class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN: _ClassVar[Error.Code]
@@ -228,11 +228,13 @@ class Error(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    IS_PASSING_FIELD_NUMBER: _ClassVar[int]
     code: Error.Code
     message: str
     type: str
     traceback: str
-    def __init__(self, code: _Optional[_Union[Error.Code, str]] = ..., message: _Optional[str] = ..., type: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
+    is_passing: bool
+    def __init__(self, code: _Optional[_Union[Error.Code, str]] = ..., message: _Optional[str] = ..., type: _Optional[str] = ..., traceback: _Optional[str] = ..., is_passing: _Optional[bool] = ...) -> None: ...
 
 class Leaf(_message.Message):
     __slots__ = ("array", "texts")

@@ -267,6 +267,32 @@ def test_gradients_are_applied_as_adam_does():
     assert np.allclose(weights, expected.detach().numpy(), atol=1e-6)
 
 
+def test_the_step_size_falls_with_every_gradient_until_its_end():
+    config = replace(CONFIG, learning_rate=0.01, final_learning_rate=0.002, anneal_updates=4)
+    shared = SharedParameters(NETWORK, config, seed=0)
+    _, before = shared.weights()
+    steps = []
+    for _ in range(6):
+        # Along the same gradient again and again, each of Adam's steps is the step size.
+        _, after = shared.apply(np.ones_like(before))
+        steps.append(float((before - after).mean()))
+        before = after
+    assert steps == pytest.approx([0.01, 0.008, 0.006, 0.004, 0.002, 0.002], rel=1e-3)
+
+
+def test_the_entropy_bonus_is_gone_at_the_end_of_its_fall():
+    rollout = make_rollout()
+    config = replace(CONFIG, entropy_weight=0.5, anneal_updates=10)
+    falling = make_policy(config=config)
+    without = make_policy(config=replace(CONFIG, entropy_weight=0.0))
+    _, weights = SharedParameters(NETWORK, config, seed=0).weights()
+    without.set_weights(weights, 0)
+    falling.set_weights(weights, 9)
+    assert not np.allclose(falling.gradient(rollout).vector, without.gradient(rollout).vector)
+    falling.set_weights(weights, 10)
+    assert np.array_equal(falling.gradient(rollout).vector, without.gradient(rollout).vector)
+
+
 def test_weights_handed_out_do_not_change_afterwards():
     shared = SharedParameters(NETWORK, CONFIG, seed=0)
     _, weights = shared.weights()

@@ -112,11 +112,16 @@ def test_ids_are_unique_and_hold_no_password() -> None:
     assert "hush" not in repr(remotes)
 
 
+ANY_SCHEME = "expected vnc://, grpc://, grpcs://, grpc+unix:///, http://, https:// or unix:/"
 MALFORMED = [
     # text, column of the caret, part of the message
-    ("", 0, "expected vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"),
-    ("localhost:5900", 0, "expected vnc://, grpc://, grpcs://, grpc+unix:/// or unix:/"),
-    ("http://host/path", 0, "got http:"),
+    ("", 0, ANY_SCHEME),
+    (
+        "localhost:5900",
+        0,
+        ANY_SCHEME,
+    ),
+    ("ftp://host/path", 0, "got ftp:"),
     ("vnc:host:5900", 0, "vnc://"),
     ("unix:relative", 0, "absolute path"),
     ("vnc://", 6, "expected a host"),

@@ -93,6 +93,7 @@ def test_a_remote_that_was_taken_away_ends_the_episode_as_preempted(monkeypatch)
     assert "the lease of r-1 was lost" in info["reason"]
     _, info = played.env.reset()
     assert (info["remote_id"], info["outcome"], played.env.remotes_lost) == ("r-2", "ok", 1)
+    assert info["claim_causes"] == "preempted"
 
 
 def test_a_remote_that_was_taken_away_between_episodes_is_not_used_again(monkeypatch) -> None:
@@ -111,6 +112,7 @@ def test_a_worn_remote_is_replaced_at_the_end_of_an_episode() -> None:
     _, info = played.env.reset()
     assert (info["remote_id"], played.env.remotes_lost) == ("r-2", 0)
     assert (played.backend.episodes, played.backend.removed) == ([("r-1", 1)], ["r-1"])
+    assert info["claim_causes"] == "worn"
 
 
 def test_without_known_spaces_the_remote_starts_at_once() -> None:
@@ -173,6 +175,8 @@ def test_a_lost_remote_cuts_the_episode_counts_at_once_and_is_replaced() -> None
     _, info = played.env.reset()
     assert (info["remote_id"], played.backend.removed) == ("r-2", ["r-1"])
     assert (played.env.remotes_started, played.env.remotes_lost) == (2, 1)
+    assert info["claim_causes"] == "infra_failure"
+    assert "claim_s" not in played.env.reset()[1]
 
 
 def test_a_remote_lost_between_episodes_is_replaced_by_the_reset_itself() -> None:
@@ -185,7 +189,7 @@ def test_a_remote_lost_between_episodes_is_replaced_by_the_reset_itself() -> Non
 
 def test_a_start_that_fails_is_tried_again_after_ever_longer_pauses() -> None:
     played = Played(failing_starts=1, failing_connections=1)
-    played.env.reset()
+    assert played.env.reset()[1]["claim_causes"] == "start_failed"
     assert played.pauses == [0.5, 1.0]
     assert (played.env.remotes_started, played.env.remotes_lost) == (2, 1)
     assert played.backend.removed == ["r-1"]

@@ -275,6 +275,52 @@ def test_a_remote_lost_in_a_reset_is_replaced_and_counted(
     assert (slot.remotes_started, slot.remotes_lost) == (2, 1)
 
 
+def test_the_first_info_on_a_remote_tells_how_long_it_took_and_later_ones_do_not(
+    remotes: FakeRemotes,
+) -> None:
+    slot = remotes.slot()
+    info = slot.reset().info
+    assert info["claim_s"] >= 0.0
+    assert info["claim_causes"] == ""
+    assert "claim_s" not in slot.observe().info
+    assert "claim_s" not in slot.reset().info
+
+
+@pytest.mark.usefixtures("_is_asked_at_once")
+@pytest.mark.parametrize(
+    ("what", "causes"),
+    [
+        ("lost", "infra_failure"),
+        ("lost unseen", "infra_failure"),
+        ("lost in the reset", "infra_failure"),
+        ("taken", "preempted"),
+        ("taken unseen", "preempted"),
+        ("worn", "worn"),
+        ("never ready after it", "worn,start_failed"),
+    ],
+)
+def test_the_first_info_on_another_remote_tells_what_became_of_those_before(
+    remotes: FakeRemotes, what: str, causes: str
+) -> None:
+    slot = remotes.slot()
+    slot.reset()
+    (connection,) = remotes.connections
+    if what == "lost in the reset":
+        connection.reset_error = SessionLost("in the middle")
+    elif what.startswith("lost"):
+        connection.lost = "closed"
+    elif what.startswith("taken"):
+        remotes.taken.add("r-0")
+    else:
+        remotes.worn.add("r-0")
+        connection.batches.append(batch(1.0, done=True))
+    if what.startswith("never"):
+        remotes.ready_errors.append(failed("first picture failed"))
+    if not what.endswith(("unseen", "reset")):
+        slot.observe()
+    assert slot.reset(seed=1).info["claim_causes"] == causes
+
+
 def test_without_a_seed_the_episode_that_the_remote_began_itself_is_used(
     slot: Slot, connection: FakeConnection
 ) -> None:
@@ -359,10 +405,15 @@ def test_before_the_first_reset_nothing_is_sent_and_the_step_is_truncated(
 def test_the_stats_count_what_came_since_the_step_before(
     slot: Slot, connection: FakeConnection
 ) -> None:
-    connection.vnc_stats = VncStats(updates=3, bytes=700, pixels=90)
+    connection.vnc_stats = VncStats(updates=3, bytes=700, pixels=90, decode_s=0.5)
     connection.batches.append(batch(count=2))
-    expected = {"vnc_updates": 3, "vnc_bytes": 700, "vnc_pixels": 90, "rewards": 2}
-    assert slot.observe().info["stats"] == expected
+    assert slot.observe().info["stats"] == {
+        "vnc_updates": 3,
+        "vnc_bytes": 700,
+        "vnc_pixels": 90,
+        "vnc_decode_s": 0.5,
+        "rewards": 2,
+    }
     assert set(slot.observe().info["stats"].values()) == {0}
 
 

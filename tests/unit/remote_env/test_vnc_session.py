@@ -153,6 +153,7 @@ def test_what_is_painted_arrives(screen: Screen, session: VncSession) -> None:
     assert session.stats.updates >= 4
     assert session.stats.pixels >= 4 * WIDTH * HEIGHT
     assert session.stats.bytes >= session.stats.pixels
+    assert 0.0 < session.stats.decode_s < 10.0
 
 
 @pytest.mark.parametrize("encoding", ["raw", "tight", "zrle"])

@@ -89,7 +89,7 @@ def test_weights_in_and_gradients_out(bench: Bench):
     assert bench.policy.vector is WEIGHTS
     assert gradient.tolist() == [4.0] * 3
     assert report.has_gradient
-    assert report.statistics == {"steps": 4.0}
+    assert report.statistics == {"steps": 4.0, "weights_lag": 0.0}
     assert report.sampler.steps == T
     assert bench.slots == [5]
 

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from raygym.core import Outcome, Rollout
 from raygym.errors import MissingDependency
-from raygym.service.sampler import Sampler, SamplerConfig, SamplerReport
+from raygym.service.reports import Claim, SamplerReport
+from raygym.service.rollouts import RolloutBuilder
+from raygym.service.sampler import Sampler, SamplerConfig
 from tests.support.tiny_envs import CountingEnv
 
 T = 4
@@ -195,6 +199,37 @@ def test_reports_hold_what_happened_since_the_last_one(bench):
     assert (following.steps, following.times_ms, following.remotes_started) == (0, {}, 1)
 
 
+def test_a_claim_in_the_first_info_is_reported(bench, monkeypatch):
+    reset = CountingEnv.reset
+
+    def claiming_reset(env: CountingEnv, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = reset(env, **options)
+        is_first = env.episode == 0
+        return observation, info | ({"claim_s": 0.5, "claim_causes": ""} if is_first else {})
+
+    monkeypatch.setattr(CountingEnv, "reset", claiming_reset)
+    made = bench(("ok:2",))
+    made.rollouts(1)
+    assert made.sampler.report().claims == [Claim(seconds=0.5)]
+    made.rollouts(1)
+    assert made.sampler.report().claims == []
+
+
+@pytest.mark.parametrize(("is_masked", "count"), [(True, 0), (False, 1)])
+def test_a_failed_step_that_is_not_masked_is_counted(bench, monkeypatch, is_masked, count):
+    if not is_masked:
+        finish = RolloutBuilder.finish
+
+        def finish_unmasked(builder: RolloutBuilder, last: Any) -> Rollout:
+            rollout = finish(builder, last)
+            return replace(rollout, mask=np.ones_like(rollout.mask))
+
+        monkeypatch.setattr(RolloutBuilder, "finish", finish_unmasked)
+    made = bench(("env_failure:3", "ok:100"))
+    made.rollouts(1)
+    assert made.sampler.report().fabricated_zeros == count
+
+
 def test_a_start_that_fails_is_tried_again(bench):
     made = bench(refused_resets=2)
     made.rollouts(1)
@@ -209,6 +244,12 @@ def test_starts_that_keep_failing_are_counted_with_the_error(bench):
     assert report.state in ("retrying", "starting")
     assert "RemoteFailedToStart: remote r-1 did not get ready" in report.error
     assert not report.is_fatal
+
+
+def test_a_sampler_outlives_any_number_of_failed_starts(bench):
+    made = bench(refused_resets=1500)
+    report = collect(made.sampler, lambda r: r.state == "running")
+    assert (report.start_failures, report.error) == (0, "")
 
 
 def test_a_missing_program_ends_the_sampler_for_good():

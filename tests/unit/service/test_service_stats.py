@@ -4,8 +4,7 @@ from typing import Any
 
 from raygym.core import Outcome
 from raygym.service.actor_answers import Answer
-from raygym.service.reports import ActorLost, ActorReport
-from raygym.service.sampler import EpisodeRecord, SamplerReport
+from raygym.service.reports import ActorLost, ActorReport, EpisodeRecord, SamplerReport
 from raygym.service.service_stats import ActorAccount, ServiceAccounts, ServiceStats
 from raygym.service.slot_sampler import SlotSampler
 from raygym.vector.slots import SlotReport

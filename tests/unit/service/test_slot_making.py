@@ -55,6 +55,24 @@ def test_each_actor_gets_its_share_of_the_addresses_and_the_token(monkeypatch):
         slots(2, 3)
 
 
+def test_every_actor_asks_the_same_allocator_and_the_token_is_not_shown(monkeypatch):
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "raygym.environments.slots.make_slots",
+        lambda env_id, num_slots, **rest: asked.append({"n": num_slots, **rest}),
+    )
+    slots = make("flashgames.NeonRace-v0", remotes="http://secret@a:8?n=3&cpu=2", client_id="me")
+    assert "secret" not in repr(slots)
+    slots = pickle.loads(pickle.dumps(slots))
+    slots(0, 2)
+    slots(2, 1)
+    assert {row["remotes"] for row in asked} == {
+        "http://a:8?cpu=2&address=public&token=secret",
+    }
+    assert [(row["n"], row["first_slot"]) for row in asked] == [(2, 0), (1, 2)]
+    assert is_realtime(slots)
+
+
 def test_addresses_of_screens_keep_their_scheme(monkeypatch):
     monkeypatch.setenv("RAYGYM_REMOTES", "vnc://a:5900+15900,b:5901+15901")
     slots = make("flashgames.NeonRace-v0")

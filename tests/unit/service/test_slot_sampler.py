@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from raygym.core import OUTCOMES, Outcome, Rollout
 from raygym.errors import ConfigError
+from raygym.service.reports import Claim
 from raygym.service.slot_sampler import SlotSampler
+from raygym.service.spectators import Spectators
 from raygym.vector.inline_slots import InlineSlots
 from tests.support.clocks import Clock
 from tests.support.fake_slots import FakePolicy, FakeSlots
+from tests.support.fake_spectator import FakeSpectator
 
 
 def make_sampler(slots: FakeSlots, policy: FakePolicy | None = None, **settings: Any):
@@ -118,9 +122,41 @@ def test_a_failed_step_is_masked_and_neither_an_end_nor_valued():
     codes = rollout.traces.outcomes[:, 1]
     assert [OUTCOMES[code] for code in codes][1] is Outcome.INFRA_FAILURE
     assert rollout.traces.episodes[:, 1].tolist() == [0, 0, 1, 1]
-    (episode,) = sampler.reports()[1].episodes
+    report = sampler.reports()[1]
+    (episode,) = report.episodes
+    assert report.fabricated_zeros == 0
     assert (episode.outcome, episode.reason) == (Outcome.INFRA_FAILURE, "lost")
     assert (episode.steps, episode.score) == (2, 1.0)
+
+
+def test_a_failed_step_that_is_not_masked_is_counted(monkeypatch):
+    def info(slot: int, episode: int, step: int) -> Mapping[str, Any]:
+        return {"outcome": "timeout"} if (slot, step) == (1, 2) else {}
+
+    sampler = make_sampler(FakeSlots(2, episode_steps=9, info=info))
+    take = sampler._take
+
+    def take_unmasked() -> Rollout:
+        rollout = take()
+        return replace(rollout, mask=np.ones_like(rollout.mask))
+
+    monkeypatch.setattr(sampler, "_take", take_unmasked)
+    sampler.collect()
+    assert [report.fabricated_zeros for report in sampler.reports()] == [0, 2]
+    assert [report.fabricated_zeros for report in sampler.reports()] == [0, 0]
+
+
+def test_claims_in_first_infos_are_reported_once():
+    def info(slot: int, episode: int, step: int) -> Mapping[str, Any]:
+        if step or episode or slot:
+            return {}
+        return {"claim_s": 1.5, "claim_causes": "worn,start_failed"}
+
+    sampler = make_sampler(FakeSlots(2, episode_steps=2, info=info))
+    sampler.collect()
+    claims = [report.claims for report in sampler.reports()]
+    assert claims == [[Claim(seconds=1.5, causes=("worn", "start_failed"))], []]
+    assert [report.claims for report in sampler.reports()] == [[], []]
 
 
 def test_each_step_tells_the_weights_that_chose_it():
@@ -319,15 +355,41 @@ def test_reports_tell_what_happened_since_the_last_one():
 
 
 def test_an_episode_that_ends_is_one_line_of_log(caplog):
-    caplog.set_level("DEBUG", "raygym.service.slot_accounts")
+    caplog.set_level("INFO", "raygym.service.episode_log")
     info = {"remote_id": "r-1", "lease_id": "r-1:4"}
-    sampler = make_sampler(FakeSlots(1, episode_steps=3, info=lambda *_: info), env_id="Any-v0")
+    sampler = make_sampler(
+        FakeSlots(1, episode_steps=3, info=lambda *_: info),
+        env_id="Any-v0",
+        spectators=Spectators(actor="rollouts-2"),
+    )
     sampler.collect()
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(
-        "episode.done slot=0 episode=0 env=Any-v0 remote=r-1 lease=r-1:4 steps=3 score=6 "
+        "episode.done env=Any-v0 slot=0 episode=0 rollout=rollouts-2-0 remote=r-1 lease=r-1:4 "
+        "container=raygym-r-1 node=- steps=3 score=6 "
     )
     assert "outcome=ok" in line
+
+
+def test_spectators_see_each_observation_episode_and_report():
+    clock = Clock()
+    guest = FakeSpectator()
+    slots = FakeSlots(2, episode_steps=3, clock=clock)
+    sampler = make_sampler(slots, first_slot=10, clock=clock, spectators=Spectators([guest]))
+    sampler.collect()
+    for slot in (0, 1):
+        shown = [(int(e), int(s)) for seen, (_, e, s) in guest.frames if seen == 10 + slot]
+        # The last observation of an episode is seen as well.
+        assert shown == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)][: len(shown)]
+        assert len(shown) >= 5
+    assert guest.step_s[0] == 0.0
+    assert all(step_s == 1.0 for step_s in guest.step_s if step_s)
+    assert {record.slot for record in guest.records} <= {10, 11}
+    assert guest.records
+    reports = sampler.reports()
+    assert guest.reports == reports
+    sampler.close()
+    assert guest.is_closed
 
 
 def test_settings_without_sense_are_refused():

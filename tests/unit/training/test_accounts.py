@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raygym.core import Outcome
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import EpisodeRecord, SamplerReport
+from raygym.service.reports import ActorReport, EpisodeRecord, SamplerReport
 from raygym.training.accounts import Accounts, percentiles
 from tests.support.plans import SPEC
 

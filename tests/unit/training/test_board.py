@@ -5,8 +5,7 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from raygym.core import Outcome
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import EpisodeRecord, SamplerReport
+from raygym.service.reports import ActorReport, EpisodeRecord, SamplerReport
 from raygym.training.board import DIAGNOSTICS_EVERY_S, Board
 
 

@@ -80,6 +80,14 @@ def test_an_agent_without_memory_sees_several_frames_at_once():
     assert make_plan(TrainConfig(env="flashgames.NeonRace-v0")).network.core == "lstm"
 
 
+def test_a_flash_game_in_lock_step_has_two_slots_a_core_where_learners_learn_in_batches():
+    env = "flashgames.NeonRace-v0"
+    lockstep = make_plan(TrainConfig(env=env, algo="batched"))
+    assert (lockstep.workers, lockstep.batched.rollout_steps) == (4, 128)
+    assert make_plan(TrainConfig(env=env, algo="batched", mode="realtime")).workers == 2
+    assert make_plan(TrainConfig(env=env)).workers == 2
+
+
 def test_pong_is_seen_without_its_walls():
     plan = make_plan(
         TrainConfig(env="gym-core.PongDeterministic-v3", algo="batched", backend="local")
@@ -140,6 +148,26 @@ def test_grpc_addresses_keep_their_scheme_and_token():
         TrainConfig(env="flashgames.NeonRace-v0", remotes="grpc://a:1,grpcs://b:2?token=s%26t")
     )
     assert addresses(plan) == ("grpc://a:1?password=s%26t", "grpcs://b:2?password=s%26t")
+    assert (plan.mode, plan.frame_skip) == ("lockstep", 4)
+
+
+def test_an_allocator_serves_as_many_workers_as_it_or_a_flag_says():
+    remotes = "http://s%26t@a:8"
+    for config, workers in (
+        (TrainConfig(env="test.Catch-v0", remotes=f"{remotes}?n=3"), 3),
+        (TrainConfig(env="test.Catch-v0", remotes=remotes, workers=2), 2),
+    ):
+        plan = make_plan(config)
+        assert plan.workers == workers
+        assert addresses(plan) is None
+        assert plan.backend.name == "allocator"
+        settings = plan.env_factory.args[0]
+        assert settings.allocator == "http://a:8?address=public&token=s%26t"
+        assert "s%26t" not in repr(settings)
+        assert plan.make_kwargs["remotes"] == settings.allocator
+    with pytest.raises(ConfigError, match="--workers 2 and n=3 in --remotes disagree"):
+        make_plan(TrainConfig(env="test.Catch-v0", remotes=f"{remotes}?n=3", workers=2))
+    plan = make_plan(TrainConfig(env="flashgames.NeonRace-v0", remotes=remotes))
     assert (plan.mode, plan.frame_skip) == ("lockstep", 4)
 
 

@@ -6,8 +6,7 @@ import pytest
 from rich.console import Console
 
 from raygym.core import Outcome
-from raygym.service.reports import ActorReport
-from raygym.service.sampler import EpisodeRecord, SamplerReport
+from raygym.service.reports import ActorReport, EpisodeRecord, SamplerReport
 from raygym.training.accounts import Accounts
 from raygym.training.table import LINE_EVERY_S, Display, line
 from tests.support.plans import SPEC

@@ -7,10 +7,13 @@ import gymnasium
 import numpy as np
 import pytest
 
+from raygym.core import Remote
 from raygym.errors import ConfigError, RemoteFailedToStart
 from raygym.vector.batch_slots import BatchSlots
 from raygym.vector.supervision import Supervision
 from tests.support.fake_store import FakeClock
+
+REMOTE = Remote(id="r-2", runtime="gym-core", vnc=None, rewarder=None)
 
 
 class FakeBatch:
@@ -19,7 +22,7 @@ class FakeBatch:
     num_envs = 3
     single_observation_space = gymnasium.spaces.Box(0, 255, (2,), np.uint8)
     single_action_space = gymnasium.spaces.Discrete(3)
-    remotes_started, remotes_lost, remote_id = 2, 1, "r-2"
+    remotes_started, remotes_lost, remote_id, remote = 2, 1, "r-2", REMOTE
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -141,6 +144,7 @@ def test_remotes_are_counted_once_and_named_in_each_report(slots, batch) -> None
     assert [report.remotes_started for report in reports] == [2, 0, 0]
     assert [report.remotes_lost for report in reports] == [1, 0, 0]
     assert {report.remote_id for report in reports} == {"r-2"}
+    assert all(report.remote is REMOTE for report in reports)
     slots.close()
     slots.close()
     assert batch.is_closed

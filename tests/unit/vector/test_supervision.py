@@ -20,6 +20,11 @@ def test_a_quarantined_slot_pauses_longest() -> None:
     assert supervision.retry_after_s(2) == 30.0
 
 
+def test_an_outage_of_any_length_keeps_the_longest_pause() -> None:
+    supervision = Supervision(first_retry_s=0.5, longest_retry_s=30.0, quarantine_after=10**9)
+    assert supervision.retry_after_s(10**6) == 30.0
+
+
 @pytest.mark.parametrize(
     "setting",
     [

@@ -20,7 +20,7 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
   const held = new Map();
   let told = [], game = null, link = null;
   let canvas = null, context = null, mirror = null, isShowDue = false;
-  let shrink = null, shrinksTo = "";
+  let shrink = null, shrinksTo = "", part = null;
 
   const nextTask = ms => new Promise(resolve => pageClock.real.wait(resolve, ms));
 
@@ -59,16 +59,19 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
       pageClock.run();
     }
     await run(1);
-    chooseSize(order.picture);
+    choosePicture(order);
   }
 
-  // Whole pictures leave the page as RGBA, smaller ones as they are wanted.
-  function chooseSize(picture) {
+  // Whole pictures leave the page as RGBA, parts and smaller ones as they are wanted.
+  function choosePicture({picture, paint_divisor: divisor}) {
     const wanted = JSON.stringify([picture, canvas.width, canvas.height]);
     if (wanted === shrinksTo) return;
-    shrink = picture && shrinker(canvas.width, canvas.height, picture);
+    part = picture ? picture.crop.map(side => side / divisor) : whole();
+    shrink = picture && shrinker(part[2], part[3], picture);
     shrinksTo = wanted;
   }
+
+  const whole = () => [0, 0, canvas.width, canvas.height];
 
   function hold(names) {
     for (const [name, fields] of held) {
@@ -124,12 +127,12 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
       state: told.at(-1)?.state ?? null,
       size: [canvas.width, canvas.height],
     }));
-    sendPicture(shrink);
+    sendPicture(part, shrink);
     showSoon();
   }
 
-  function sendPicture(shrink) {
-    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  function sendPicture(part, shrink) {
+    const pixels = context.getImageData(...part).data;
     link.send(shrink ? shrink(pixels) : pixels);
   }
 
@@ -140,7 +143,7 @@ const clockStrip = {open() {}, paint() {}, sawInput() {}};  // a picture of no a
         answer();
       } else if (order.kind === "look") {
         link.send(JSON.stringify({size: [canvas.width, canvas.height]}));
-        sendPicture(null);
+        sendPicture(whole(), null);
       } else {
         hold(order.keys);
         await run(order.frames);

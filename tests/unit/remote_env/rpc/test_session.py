@@ -14,6 +14,7 @@ from raygym.errors import (
     RaygymError,
     RemoteEnvError,
     RemoteProtocolError,
+    RemoteUnreachable,
     SessionLost,
     StepTimeout,
 )
@@ -94,6 +95,15 @@ def test_errors_of_the_far_end_are_raised_and_leave_the_session_open(code, kind)
     with pytest.raises(kind, match="p: no good"):
         session.hello(timeout_s=1)
     assert not session.is_closed
+
+
+def test_what_may_succeed_later_is_no_error_of_a_setting():
+    error = pb.Error(code=pb.Error.RESOURCE_EXHAUSTED, message="all in use", is_passing=True)
+    session = LockstepSession(
+        Scripted(pb.Response(id=1, error=error).SerializeToString()), name="p"
+    )
+    with pytest.raises(RemoteUnreachable, match="p: all in use"):
+        session.hello(timeout_s=1)
 
 
 def test_an_error_that_was_raised_there_comes_with_type_and_traceback():

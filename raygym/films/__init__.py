@@ -1,0 +1,1 @@
+"""Films of whole episodes, with contact sheets, made beside the game."""

@@ -1,0 +1,1 @@
+"""The service for clients without Ray: leases and steps remotes for them."""

@@ -1,0 +1,1 @@
+"""What is counted, and who counts it, through ray.util.metrics."""

@@ -1,0 +1,1 @@
+"""Learning curves and the page that is left of a run."""

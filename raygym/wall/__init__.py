@@ -1,0 +1,1 @@
+"""The wall: what every slot of a cluster sees, on one page."""
