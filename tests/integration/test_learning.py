@@ -13,7 +13,8 @@ from raygym.training.trainer import train
 CONFIG = TrainConfig(
     env="test.Catch-v0",
     backend="fake",
-    workers=6,
+    # Few, so that reactions stay fresh beside other tests on two cores.
+    workers=4,
     # Six frames a step: three decisions an episode, so that what was right is soon found out.
     fps=50 / 6,
     # With its own resets an episode would begin at any moment of a step.
@@ -26,18 +27,18 @@ CONFIG = TrainConfig(
         gae_lambda=1.0,
         learning_rate=7e-4,
         rollout_steps=3,
-        entropy_weight=0.07,
+        entropy_weight=0.02,
         value_weight=0.05,
         max_grad_norm=40.0,
     ),
     # From the floor of -1 to the ceiling of 1, 0.8 is nine tenths of the way.
     target_score=0.8,
-    minutes=5.0,
+    minutes=8.0,
     seed=3,
 )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(620)
 def test_the_whole_path_learns_to_catch_to_nine_tenths_of_the_ceiling(tmp_path: Path):
     output = io.StringIO()
     config = TrainConfig(**{**CONFIG.__dict__, "logdir": tmp_path})
@@ -47,5 +48,5 @@ def test_the_whole_path_learns_to_catch_to_nine_tenths_of_the_ceiling(tmp_path: 
     assert summary["target"]["reached"] is not None, said
     assert summary["last_100_episodes"]["share_of_ceiling"] >= 0.8, said
     assert set(summary["outcomes"]) == {"ok"}, said
-    assert summary["remotes"] == {"started": 6, "lost": 0}, said
+    assert summary["remotes"] == {"started": 4, "lost": 0}, said
     assert summary["actors_lost"] == 0, said
