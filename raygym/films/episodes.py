@@ -21,8 +21,8 @@ from raygym.service.spectators import Int64Array, Show
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 1.5
-"""Whoever closes an actor gives it about two seconds."""
+CLOSE_TIMEOUT_S = 5.0
+"""Whoever closes an actor gives it about ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

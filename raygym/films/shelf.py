@@ -1,6 +1,7 @@
 """The films of a run: a directory with a film, its contact sheet and its record each.
 
-``NAME.mp4``, ``NAME.png`` and ``NAME.json`` belong together; the record is written last.
+``NAME.mp4``, ``NAME.png`` and ``NAME.json`` belong together; the record is written last, and a film
+without one was left behind by a writer that died.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from raygym.films.writer import PART, frames, rescue
 
 log = logging.getLogger(__name__)
 
+_TMP = ".tmp"
 _MOST_RESCUED_BYTES = 16 << 20
 """A larger film that its writer left behind is not looked into: no contact sheet, no length."""
 
@@ -66,7 +68,7 @@ class FilmRecord:
 def write_record(directory: Path, record: FilmRecord) -> None:
     """Writes a film's record, whole or not at all."""
     path = directory / f"{record.name}.json"
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = _partial(path)
     partial.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
@@ -133,16 +135,18 @@ def rescue_films(
         cut: Why they are no whole episodes.
         reason: The same, for a person.
     """
-    pattern = f"slot-{'*' if slot is None else slot}-*{PART}"
-    parts = sorted(directory.glob(pattern))
-    found = [_rescue(directory, part, cut, reason) for part in parts]
+    names = f"slot-{'*' if slot is None else slot}-*"
+    for partial in directory.glob(names + _TMP):
+        partial.unlink(missing_ok=True)
+    left = [one for one in directory.glob(f"{names}.mp4") if not one.with_suffix(".json").exists()]
+    found = [_rescue(directory, one, cut, reason) for one in sorted(left)]
     return [record for record in found if record is not None]
 
 
-def _rescue(directory: Path, part: Path, cut: str, reason: str) -> FilmRecord | None:
-    name = free_name_of_cut(directory, part.name.removesuffix(PART), cut)
+def _rescue(directory: Path, left: Path, cut: str, reason: str) -> FilmRecord | None:
+    name = free_name_of_cut(directory, left.name.removesuffix(PART).removesuffix(".mp4"), cut)
     film = directory / f"{name}.mp4"
-    comment = rescue(part, film)
+    comment = rescue(left, film)
     if comment is None:
         return None
     known: dict[str, Any] = {}
@@ -185,7 +189,7 @@ def free_name_of_cut(directory: Path, name: str, cut: str) -> str:
 
 
 def write_sheet(directory: Path, record: FilmRecord, stills: Stills) -> None:
-    """Draws a film's contact sheet."""
+    """Draws a film's contact sheet, whole or not at all."""
     episode = "an episode" if record.episode is None else f"episode {record.episode}"
     score = "" if record.score is None else f"score {record.score:g}   "
     warning = ""
@@ -198,7 +202,14 @@ def write_sheet(directory: Path, record: FilmRecord, stills: Stills) -> None:
         f"{record.outcome or 'end not seen'}   {record.started_at}",
         warning=warning,
     )
-    sheet.save(directory / record.sheet, optimize=True)
+    path = directory / record.sheet
+    partial = _partial(path)
+    sheet.save(partial, format="PNG", optimize=True)
+    partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}{_TMP}")
 
 
 def _parse(content: dict[str, Any]) -> FilmRecord:

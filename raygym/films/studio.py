@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 MOST_WAITING_BYTES = 64 << 20
 """Pictures that wait to be encoded; a film that would need more is dropped."""
 _NICENESS = 10
+_LAST_JOB_S = 2.0
+"""How long the job that is under way may still take once the rest is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ class FilmStudio:
         self._thread: threading.Thread | None = None
         self._reels: dict[Take, _Reel] = {}
         self._known_slots: set[int] = set()
+        self._is_given_up = False
         self.dropped = 0
         """Films that were given up because pictures came faster than they could be encoded."""
 
@@ -121,13 +124,17 @@ class FilmStudio:
         """Ends the thread when all was encoded; may be called twice.
 
         Returns:
-            Whether that was within ``timeout_s``; what was not encoded by then can be rescued.
+            Whether that was within ``timeout_s``; what was not encoded by then can be rescued,
+            as no more is written but what was begun.
         """
         self._jobs.put(None)
         if self._thread is None:
             return True
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        has_all = not self._thread.is_alive()
+        self._is_given_up = not has_all
+        self._thread.join(_LAST_JOB_S)
+        return has_all
 
     def _start(self) -> None:
         if self._thread is None:
@@ -137,7 +144,7 @@ class FilmStudio:
     def _work(self) -> None:
         # On Linux a thread has a niceness of its own.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None and not self._is_given_up:
             take = job if isinstance(job, Take) else job.take
             try:
                 self._do(job)
@@ -208,8 +215,7 @@ class _Reel:
             name = f"slot-{take.slot}-episode-{episode.episode:06d}"
             why = "" if episode.outcome is Outcome.OK else str(episode.outcome)
         name = free_name_of_cut(take.directory, name, why)
-        path = take.directory / f"{name}.mp4"
-        (take.directory / f"{self._name}.mp4").replace(path)
+        shot = take.directory / f"{self._name}.mp4"
         record = FilmRecord(
             film=f"{name}.mp4",
             sheet=f"{name}.png",
@@ -225,10 +231,11 @@ class _Reel:
             cut=why,
             started_at=take.started_at,
             size_px=writer.size_px,
-            size_bytes=path.stat().st_size,
+            size_bytes=shot.stat().st_size,
             shows=self._shows,
         )
         write_sheet(take.directory, record, self._stills)
+        shot.replace(take.directory / record.film)
         write_record(take.directory, record)
         prune(take.directory, slot=take.slot, keep=take.kept)
         log.info("film.done film=%s frames=%d", record.film, writer.frames)

@@ -174,7 +174,7 @@ def rescue(part: Path, film: Path) -> str | None:
     """Makes a film of what a writer that died left behind, and removes that.
 
     Args:
-        part: A file that ends in ``PART``.
+        part: Its file, whether it ends in ``PART`` or is whole.
         film: Where the film goes.
 
     Returns:

@@ -156,7 +156,7 @@ class Fleet:
         """Ends the actor of a slot, so that the next ``poll`` finds it lost and replaces it."""
         ray.kill(self._actors[slot // self._slots_each])
 
-    def close(self, *, timeout_s: float = 3.0) -> None:
+    def close(self, *, timeout_s: float = 10.0) -> None:
         """Ends all actors, their environments first; may be called twice."""
         closing: list[ObjectRef[Any]] = [
             actor.close.remote(timeout_s=timeout_s - 0.5) for actor in self._actors.values()

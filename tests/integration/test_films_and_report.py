@@ -39,6 +39,13 @@ PLAY = """((last) => {
   // A player that lags behind ends without showing its last picture; a seek has it shown.
   film.onended = () => { film.currentTime = film.duration - 0.001; };
   film.onseeked = () => { sought = true; check(); };
+  // On a busy machine a seek may show nothing new, and a player may stop for want of pictures.
+  let nudges = 0;
+  const nudging = setInterval(() => {
+    if (window.seen) clearInterval(nudging);
+    else if (sought || film.ended) film.currentTime = film.duration - 0.001 * (1 + nudges++ %% 9);
+    else if (film.paused) film.play();
+  }, 1000);
   film.onerror = () => { window.seen = {error: film.error.message || film.error.code}; };
   film.muted = true;
   film.playbackRate = 8;

@@ -226,7 +226,9 @@ def test_the_remote_that_was_killed_is_a_relaunch_by_its_cause(run: Run) -> None
     assert run.total("ray_raygym_claim_latency_count_total") == NUM_SLOTS + 1
     assert run.total("ray_raygym_relaunches_total") == 1
     assert run.total("ray_raygym_relaunches_total", ',cause="infra_failure"') == 1
-    assert run.total("ray_raygym_episodes_total", ',slot="0",outcome="infra_failure"') == 1
+    # Between two episodes there is none that it could have ended.
+    cut = run.total("ray_raygym_episodes_total", ',slot="0",outcome="infra_failure"')
+    assert cut == run.summary["outcomes"].get("infra_failure", 0) <= 1
 
 
 def test_all_alert_rules_can_be_evaluated_and_no_zero_was_fabricated(run: Run) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raygym.films.shelf import (
@@ -11,8 +12,10 @@ from raygym.films.shelf import (
     free_name,
     prune,
     read_films,
+    rescue_films,
     write_record,
 )
+from raygym.films.writer import FilmWriter
 
 RECORD = FilmRecord(
     film="slot-0-episode-000000.mp4",
@@ -96,10 +99,21 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path: Path):
     assert free_name(tmp_path, "a") == "a-3"
 
 
-@pytest.mark.parametrize("name", ["slot-0-x.part.mp4"])
+@pytest.mark.parametrize("name", ["slot-0-x.part.mp4", "slot-0-x.mp4", "slot-0-x.png.7.tmp"])
 def test_what_cannot_be_rescued_is_removed(tmp_path: Path, name: str):
-    from raygym.films.shelf import rescue_films
-
     (tmp_path / name).write_bytes(b"no film")
     assert rescue_films(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_whose_writer_died_before_its_record_is_rescued(tmp_path: Path):
+    recorded = put(tmp_path, 3)
+    writer = FilmWriter(tmp_path / "slot-0-stamp.mp4", fps=10, comment='{"env": "a", "slot": 0}')
+    for _ in range(4):
+        writer.add(np.zeros((12, 12, 1), np.uint8))
+    writer.close()
+    (rescued,) = rescue_films(tmp_path, cut="run_ended", reason="")
+    assert (rescued.film, rescued.steps) == ("slot-0-stamp-cut-run_ended.mp4", 3)
+    assert (tmp_path / rescued.sheet).read_bytes().startswith(b"\x89PNG")
+    assert {film.film for film in read_films(tmp_path)} == {rescued.film, recorded.film}
+    assert len(list(tmp_path.iterdir())) == 6

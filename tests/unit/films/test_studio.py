@@ -8,7 +8,7 @@ import pytest
 
 from raygym.core import Outcome
 from raygym.films import studio as film_studio
-from raygym.films.shelf import read_films
+from raygym.films.shelf import read_films, write_sheet
 from raygym.films.studio import FilmStudio, Take
 from raygym.films.writer import FilmWriter, frames
 from raygym.service.reports import EpisodeRecord
@@ -156,6 +156,31 @@ def test_what_a_dead_actor_left_is_completed_by_the_next(tmp_path: Path):
     assert (rescued.env, rescued.started_at) == ("test.Tiny-v0", film.started_at)
     assert (film.directory / rescued.sheet).is_file()
     assert whole.cut == ""
+
+
+def test_a_studio_that_is_given_up_writes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    is_drawing, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments) -> None:
+        is_drawing.set()
+        assert may_go_on.wait(TIMEOUT_S)
+        write_sheet(*arguments)
+
+    monkeypatch.setattr(film_studio, "write_sheet", slowly)
+    monkeypatch.setattr(film_studio, "_LAST_JOB_S", 0.0)
+    studio, first, second = FilmStudio(), take(tmp_path), take(tmp_path, second=1)
+    for film, episode in ((first, 7), (second, 8)):
+        shoot(studio, film)
+        studio.end(film, record(episode=episode))
+    assert is_drawing.wait(TIMEOUT_S)
+    assert not studio.close(timeout_s=0.0)
+    may_go_on.set()
+    monkeypatch.setattr(film_studio, "_LAST_JOB_S", TIMEOUT_S)
+    studio.close(timeout_s=0.0)
+    assert [film.episode for film in read_films(first.directory)] == [7]
+    assert len(list(first.directory.iterdir())) == 3
 
 
 def test_a_studio_that_filmed_nothing_has_no_thread():
