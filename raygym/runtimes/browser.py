@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -188,7 +189,7 @@ class Browser:
         await self._connect(to_browser[1], from_browser[0])
         try:
             async with asyncio.timeout(timeout_s):
-                await self._attach()
+                await self._attach(timeout_s=timeout_s)
         except TimeoutError as error:
             raise BrowserError(
                 f"Chromium (pid {self.pid}) showed no page within {timeout_s:g} s"
@@ -278,17 +279,19 @@ class Browser:
         self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._reading = asyncio.create_task(self._read(reader))
 
-    async def _attach(self) -> None:
-        await self.call("Target.setDiscoverTargets", {"discover": True})
+    async def _attach(self, *, timeout_s: float) -> None:
+        # Of a busy machine the first answer takes nearly all of the time that a start has.
+        call = functools.partial(self.call, timeout_s=timeout_s)
+        await call("Target.setDiscoverTargets", {"discover": True})
         target_id = await asyncio.shield(self._target_id)
-        said = await self.call("Target.attachToTarget", {"targetId": target_id, "flatten": True})
+        said = await call("Target.attachToTarget", {"targetId": target_id, "flatten": True})
         self._session_id = str(said["sessionId"])
-        await self.call("Runtime.enable")
+        await call("Runtime.enable")
         # A binding added before the page's own document is there does not reach it.
         await asyncio.shield(self._document)
-        await self.call("Runtime.addBinding", {"name": "raygymReport"})
-        await self.call("Inspector.enable")
-        await self.call("Emulation.setFocusEmulationEnabled", {"enabled": True})
+        await call("Runtime.addBinding", {"name": "raygymReport"})
+        await call("Inspector.enable")
+        await call("Emulation.setFocusEmulationEnabled", {"enabled": True})
         await asyncio.shield(self._first_message)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
