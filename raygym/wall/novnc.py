@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 import tarfile
 from pathlib import Path
 
-from raygym.errors import MissingDependency
-from raygym.runtimes.cache import cached, fetch, install_once, tell_installed
-from raygym.runtimes.flashgames.ruffle import check
+from raygym.runtimes.cache import cached, install_once, tell_installed
+from raygym.runtimes.npm import check, download
 
 PACKAGE, VERSION = "@novnc/novnc", "1.7.0"
 INTEGRITY = (
@@ -47,18 +44,7 @@ def install() -> Path:
 
 
 def _fill(scratch: Path, unpacked: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise MissingDependency(
-            "npm: no such program on the PATH, and noVNC comes through it. Install it, on "
-            f"Debian with `apt-get install --no-install-recommends npm`, then run `{COMMAND}`"
-        )
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--json", "--silent"]
-    said = fetch(command, source="registry", folder=scratch)
-    try:
-        package = scratch / Path(str(json.loads(said)[0]["filename"])).name
-    except (ValueError, LookupError, TypeError) as error:
-        raise MissingDependency(f"`{' '.join(command)}` did not name the file it made") from error
+    package = download(f"{PACKAGE}@{VERSION}", title="noVNC", command=COMMAND, folder=scratch)
     check(package, INTEGRITY)
     with tarfile.open(package) as archive:
         archive.extractall(scratch, filter="data")

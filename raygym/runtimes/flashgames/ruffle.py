@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import shutil
 import sys
 import tarfile
 from pathlib import Path
 
-from raygym.errors import MissingDependency, RaygymError
+from raygym.errors import MissingDependency
 from raygym.runtimes.cache import CACHE_VARIABLE as CACHE_VARIABLE
-from raygym.runtimes.cache import cached, fetch, install_once, tell_installed
+from raygym.runtimes.cache import cached, install_once, tell_installed
+from raygym.runtimes.npm import check, download
 
 PACKAGE = "@ruffle-rs/ruffle"
 VERSION = "0.6.0"
@@ -60,33 +58,9 @@ def install() -> Path:
 
 
 def _fill(scratch: Path, unpacked: Path) -> None:
-    package = _download(scratch)
-    check(package)
+    package = download(f"{PACKAGE}@{VERSION}", title="Ruffle", command=COMMAND, folder=scratch)
+    check(package, INTEGRITY)
     unpack(package, unpacked)
-
-
-def _download(folder: Path) -> Path:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise MissingDependency(
-            "npm: no such program on the PATH, and Ruffle comes through it. Install it, on "
-            f"Debian with `apt-get install --no-install-recommends npm`, then run `{COMMAND}`"
-        )
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--json", "--silent"]
-    said = fetch(command, source="registry", folder=folder)
-    try:
-        return folder / Path(str(json.loads(said)[0]["filename"])).name
-    except (ValueError, LookupError, TypeError) as error:
-        raise MissingDependency(f"`{' '.join(command)}` did not name the file it made") from error
-
-
-def check(package: Path, integrity: str = INTEGRITY) -> None:
-    """Raises RaygymError unless the file's SHA-512 is the one in ``integrity``."""
-    found = "sha512-" + base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
-    if found != integrity:
-        raise RaygymError(
-            f"{package.name}: expected integrity {integrity}, got {found}; nothing was installed"
-        )
 
 
 def unpack(package: Path, folder: Path) -> None:
