@@ -65,6 +65,7 @@ class Story:
         deadline_s = time.monotonic() + within_s
         while not is_so(slots := self.slots()):
             assert time.monotonic() < deadline_s, f"{what}: {slots}\n{self.evidence()}"
+            time.sleep(2)  # asking takes processor time from what is waited for
         self.say(f"--- slots per host {what}\n{slots['text']}")
         return slots
 
@@ -133,7 +134,7 @@ def per_host(slots: dict[str, Any]) -> dict[str, int]:
     return {node["address"]: node["running"] for node in slots.get("nodes", ())}
 
 
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(800)
 def test_training_goes_on_when_one_of_two_hosts_is_lost(story):
     file, head, worker = str(story.file), story.head, story.worker
     up = story.give("raygym", "cluster", "up", file, "--timeout", "120", timeout_s=240)
@@ -160,7 +161,7 @@ def test_training_goes_on_when_one_of_two_hosts_is_lost(story):
     story.steps_pass(story.steps_pass(1, within_s=1) + 100, within_s=60)
 
     story.hosts.start(worker)
-    story.slots_become("when it is back", lambda slots: per_host(slots) == both, within_s=120)
+    story.slots_become("when it is back", lambda slots: per_host(slots) == both, within_s=240)
 
     down = story.give("raygym", "cluster", "down", file)
     assert down.returncode == 0, down.stdout

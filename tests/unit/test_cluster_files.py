@@ -185,9 +185,30 @@ def test_a_machine_of_ones_own_says_how_many_slots_it_has(key):
         assert arguments["--labels"] == f"{KIND_LABEL}=env"
 
 
+@pytest.mark.parametrize(("failures", "starts", "status"), [(0, 1, 0), (2, 3, 0), (9, 3, 1)])
+def test_a_machine_of_ones_own_tries_three_times_to_start_ray(failures, starts, status, tmp_path):
+    (command,) = loaded("local")["worker_start_ray_commands"]
+    calls = tmp_path / "calls"
+    so_far = f'"$(grep -c start {calls})"'
+    ray = f'echo "$1" >> {calls}; [ "$1" = stop ] || [ {so_far} -gt {failures} ]'
+    script = f'ray() {{ {ray}; }}; sleep() {{ :; }}; sg() {{ eval "$3"; }}\n{command}'
+    done = subprocess.run(
+        ["bash", "-c", script], env={"PATH": "/usr/bin:/bin", "RAY_HEAD_IP": "h"}, timeout=30
+    )
+    assert done.returncode == status
+    assert calls.read_text().split() == ["stop", "start"] * starts
+
+
 def test_own_machines_get_the_autoscaler_that_starts_workers_from_plain_ray_up_too():
     (start,) = [each for each in loaded("local")["head_start_ray_commands"] if "ray start" in each]
     assert re.search(r"export .*\bRAY_enable_autoscaler_v2=0\b.*\bray start", start, re.S)
+
+
+def test_a_machine_of_ones_own_may_be_away_for_a_week():
+    (start,) = [each for each in loaded("local")["head_start_ray_commands"] if "ray start" in each]
+    wait = re.search(r"export .*\bAUTOSCALER_NODE_START_WAIT_S=(\d+)\b.*\bray start", start, re.S)
+    assert wait
+    assert int(wait[1]) == 7 * 24 * 3600
 
 
 @pytest.mark.parametrize("provider", FILES)
