@@ -81,8 +81,9 @@ class LeaseWatch:
     def _watch(self, first_s: float) -> None:
         expires_s = first_s
         while True:
-            expires_s = self._expiry(expires_s)
+            # In this order: a lease renewed between the two is seen, however long that takes.
             now_s = self._unix_time()
+            expires_s = self._expiry(expires_s)
             if now_s >= expires_s:
                 break
             if self._closed.wait(self._period_s):

@@ -46,17 +46,27 @@ def watch_until_over(
     async def run() -> str:
         over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         watch = LeaseWatch(
-            directory, grace_s, over.set_result, unix_time=clock, period_s=0.001, patience_s=60.0
+            directory,
+            grace_s,
+            over.set_result,
+            unix_time=clock,
+            period_s=0.001,
+            end=not_this_process,
         )
-        await asyncio.to_thread(clock.await_looks, 5)
-        assert not over.done()
-        meanwhile()
         try:
+            await asyncio.to_thread(clock.await_looks, 5)
+            assert not over.done()
+            meanwhile()
             return await asyncio.wait_for(over, DEADLINE_S)
         finally:
             watch.close()
 
     return asyncio.run(run())
+
+
+def not_this_process(code: int) -> None:
+    """What a watch would end here runs the other tests too."""
+    raise AssertionError(f"ended with {code}")
 
 
 def test_both_ends_mean_the_same_file():
@@ -83,6 +93,35 @@ def test_it_ends_when_the_lease_runs_out_unless_that_was_renewed(tmp_path: Path)
         clock.now_s = NOW_S + 101
 
     assert "ended 1.0 s ago" in watch_until_over(tmp_path, 0.5, clock, renew_and_wait)
+
+
+def test_a_lease_that_is_renewed_in_the_middle_of_a_look_goes_on(tmp_path: Path):
+    write_lease(tmp_path, lease(NOW_S + 5))
+    clock = Clock()
+    times = iter([NOW_S, NOW_S])
+
+    def standing_still_meanwhile() -> float:
+        if next(times, None) is None:
+            write_lease(tmp_path, lease(NOW_S + 100))
+            clock.now_s = NOW_S + 50
+        return clock()
+
+    async def run() -> None:
+        watch = LeaseWatch(
+            tmp_path,
+            0.5,
+            lambda _: None,
+            unix_time=standing_still_meanwhile,
+            period_s=0.001,
+            end=not_this_process,
+        )
+        try:
+            await asyncio.to_thread(clock.await_looks, 10)
+            assert not watch.is_over
+        finally:
+            watch.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"expires_unix_s": null}', '{"expires_unix_s": NaN}'])
@@ -124,7 +163,9 @@ def test_closing_before_the_end_leaves_everything(tmp_path: Path):
     write_lease(tmp_path, lease(NOW_S + 5))
 
     async def run() -> None:
-        LeaseWatch(tmp_path, 1.0, pytest.fail, unix_time=Clock(), period_s=0.001).close()
+        LeaseWatch(
+            tmp_path, 1.0, pytest.fail, unix_time=Clock(), period_s=0.001, end=not_this_process
+        ).close()
 
     asyncio.run(run())
     assert json.loads((tmp_path / LEASE_FILE).read_text())["client_id"] == "c"
