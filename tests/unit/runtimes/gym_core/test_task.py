@@ -61,9 +61,13 @@ class Played:
         return self.hosted.call(lambda: self.screen.pictures[-1])
 
     def block(self) -> tuple[int, int]:
-        found = pixel_metadata.read(self.last(), BLOCK_X_PX, SIZE_PX[1])
-        assert found is not None
-        return found
+        return read_block(self.last())
+
+
+def read_block(picture: UInt8Array) -> tuple[int, int]:
+    found = pixel_metadata.read(picture, BLOCK_X_PX, SIZE_PX[1])
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_it_steps_by_itself_and_shows_pictures_with_strip_and_block(play):
     assert not picture[: SIZE_PX[1], SIZE_PX[0] :].any()
     mark = timing.read(picture, 0, SIZE_PX[1])
     assert mark is not None
-    now_ms, probe_at_ms = host.block()
+    now_ms, probe_at_ms = read_block(picture)
     assert 0 <= (now_ms - mark.painted_at_ms) % 2**32 <= 1
     assert 0 < probe_at_ms <= now_ms
     assert ScriptedEnv.made[-1].seeds == [11]
