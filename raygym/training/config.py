@@ -24,14 +24,25 @@ class BatchedFlags:
 
     gamma: float | None = None
     """Discount of one step."""
+    gae_lambda: float | None = None
+    """Lambda of generalised advantage estimation and of V-trace."""
     learning_rate: float | None = None
     """Step size of Adam at the start."""
     anneal_steps: int | None = None
-    """Environment steps, over all learners, in which the step size falls to its end."""
+    """Environment steps, over all learners, in which step size and entropy bonus fall to their
+    ends."""
+    final_learning_rate: float | None = None
+    """Step size after ``anneal_steps``."""
     entropy_weight: float | None = None
     """Weight of the entropy bonus at the start."""
+    final_entropy_weight: float | None = None
+    """Weight of the entropy bonus after ``anneal_steps``."""
+    value_weight: float | None = None
+    """Weight of the value loss, itself half the mean of squares."""
     clip: float | None = None
     """How far the ratio of probabilities may leave 1 before the surrogate is flat."""
+    max_grad_norm: float | None = None
+    """Longest gradient; a longer one is scaled down to it."""
     rollout_steps: int | None = None
     """Steps of one rollout."""
     epochs: int | None = None

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
+from raygym.policies.batched import BatchedConfig
 from raygym.training.config import BatchedFlags, TrainConfig
 from raygym.training.factories import make_policy
 from raygym.training.plan import (
@@ -130,6 +131,28 @@ def test_flags_change_single_constants_of_the_batched_learner():
     usual = make_plan(replace(config, batched=BatchedFlags())).batched
     assert (changed.epochs, changed.gamma) == (2, 0.5)
     assert replace(changed, epochs=usual.epochs, gamma=usual.gamma) == usual
+
+
+def test_each_flag_of_the_batched_learner_is_one_of_its_constants():
+    wanted = BatchedConfig(
+        gamma=0.5,
+        gae_lambda=0.8,
+        learning_rate=2e-4,
+        anneal_steps=5000,
+        final_learning_rate=1e-5,
+        entropy_weight=0.02,
+        final_entropy_weight=0.001,
+        value_weight=0.25,
+        clip=0.2,
+        max_grad_norm=2.0,
+        rollout_steps=64,
+        epochs=2,
+        minibatch_steps=32,
+    )
+    given = {field.name: getattr(wanted, field.name) for field in fields(BatchedFlags)}
+    config = TrainConfig(env="CartPole-v1", algo="batched", batched=BatchedFlags(**given))
+    planned = make_plan(config).batched
+    assert {name: getattr(planned, name) for name in given} == given
 
 
 def test_each_worker_gets_one_address_with_its_password():
