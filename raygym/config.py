@@ -107,9 +107,10 @@ class TlsFiles:
 class DockerConfig:
     """How Remotes in containers are leased and kept."""
 
-    ttl_s: float = 15.0
-    """How long a lease lasts without a sign of life from its holder; then the container goes."""
-    keep_s: float = 60.0
+    ttl_s: float = 45.0
+    """How long a lease lasts without a sign of life from its holder; then the container goes.
+    Long enough for another process to start in the holder's place, on a busy machine too."""
+    keep_s: float = 120.0
     """How long a container that was given back waits for its client to come again; only where
     the client has a steady name."""
     on_mismatch: Literal["raise", "new"] = "raise"

@@ -22,7 +22,7 @@ from docker.client import DockerClient
 
 from tests.support.process_tree import all_end, command, descendants
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 MORE_STEPS = 300
 """That a run takes after somebody was killed."""
 
@@ -48,7 +48,7 @@ class Run:
                     *(sys.executable, "-m", "raygym.train", "--env", "gym-core.CartPole-v1"),
                     *("--backend", "docker", "--algo", algo, "--num-slots", "2"),
                     *("--logdir", str(root / "run"), "--summary", str(self.summary)),
-                    *("--minutes", "5"),
+                    *("--minutes", "30"),
                 ],
                 env={
                     **os.environ,
@@ -135,7 +135,7 @@ def start(
         yield make
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("algo", "actor"), [("batched", "LearnerActor"), ("ppo", "RolloutActor")])
 def test_a_run_goes_on_whoever_is_killed(start: Callable[[str], Run], algo: str, actor: str):
     run = start(algo)

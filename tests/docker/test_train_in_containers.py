@@ -45,7 +45,7 @@ def train(environment: dict[str, str], directory: Path) -> tuple[str, dict[str, 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -64,7 +64,7 @@ def remotes(environment: dict[str, str]) -> list[dict[str, Any]]:
     return [r for r in json.loads(done.stdout) if r["cluster"] == environment["RAYGYM_CLUSTER"]]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_main_job_runs_in_a_container_that_the_next_run_takes_over(
     environment: dict[str, str], tmp_path: Path
 ):

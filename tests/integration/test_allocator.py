@@ -115,8 +115,8 @@ def test_a_vector_has_a_remote_for_each_environment(gateway: HttpGateway) -> Non
     envs.reset()
     assert len(gateway.leasing.status().leases) == 2
     assert {lease.env_id for lease in gateway.leasing.status().leases} == {CATCH}
-    _, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
-    assert not terminated.any()
+    # Whether an episode is over by now is up to the clock.
+    _, _, _, truncated, _ = envs.step(envs.action_space.sample())
     assert not truncated.any()
     envs.close()
     wait_for(lambda: is_empty(gateway))
