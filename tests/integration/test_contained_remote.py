@@ -17,7 +17,7 @@ from raygym.remote_env.lease_file import LeaseFile, write_lease
 from raygym.remote_env.rpc.connect import Access, open_session
 from raygym.remote_env.rpc.session import MakeOptions
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 class Contained:

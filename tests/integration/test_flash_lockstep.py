@@ -274,7 +274,7 @@ def test_a_viewer_sees_the_very_picture_of_the_last_step_and_cannot_touch_the_ga
             for _ in range(10):
                 picture = player.step(UP).picture
             deadline_s = asked_s = time.monotonic()
-            while not (session.read_frame(timeout_s=5).pixels[GAME] == picture).all():
+            while not (session.read_frame(timeout_s=60).pixels[GAME] == picture).all():
                 assert session.wait_frame(not_before_s=asked_s, until_s=deadline_s + 10)
                 assert time.monotonic() < deadline_s + 10
                 asked_s = np.nextafter(session.read_frame().arrived_s, np.inf)

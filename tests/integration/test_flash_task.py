@@ -318,7 +318,7 @@ def break_and_mend(remote: Remote, signals: dict[int, signal.Signals]) -> tuple[
     began_s = time.monotonic()
     for pid, number in signals.items():
         os.kill(pid, number)
-    failure = remote.reports.failures.get(timeout=5)
+    failure = remote.reports.failures.get(timeout=60)
     remote.reset(NEON, seed=4)
     assert remote.next().info["seed"] == 4
     assert time.monotonic() - began_s < 10

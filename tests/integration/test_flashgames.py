@@ -25,7 +25,7 @@ from tests.support.process_tree import all_end, command, descendants
 
 NEON = "flashgames.NeonRace-v0"
 DUSK = "flashgames.DuskDrive-v0"
-START_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 120.0
 
 
 class Remote:
@@ -140,7 +140,7 @@ def test_keys_over_vnc_bring_rewards_over_the_reward_channel(remote, vnc, reward
 
 def test_the_picture_carries_its_time_and_the_manifest_says_where(remote, vnc, rewarder):
     rewarder.reset(DUSK, seed=None, fps=25.0, timeout_s=30)
-    frame = vnc.read_frame(timeout_s=5)
+    frame = vnc.read_frame(timeout_s=60)
     mark = timing.read(frame.pixels, *TIMING_STRIP_PX)
     assert mark is not None
     assert abs(timing.age_ms(time.time(), mark.painted_at_ms)) < 5000
@@ -167,7 +167,7 @@ def test_a_broken_browser_ends_the_episode_with_its_reason_and_the_next_one_begi
     batch = pop_until(rewarder, lambda batch: batch.done, 5)
     assert batch.info["outcome"] == "env_failure"
     assert batch.info["reason"] == reason
-    assert rewarder.await_episode(after=episode_id, timeout_s=10) != episode_id
+    assert rewarder.await_episode(after=episode_id, timeout_s=60) != episode_id
     assert time.monotonic() - began_s < 10
     assert all_end(old)
 

@@ -333,7 +333,7 @@ class TestCommand:
             assert process.stdout is not None
             grpc, http = re.findall(r"(?:grpc|http)://([\d.:]+)", process.stdout.readline())
             assert process.stdout.readline() == "Ctrl-C ends it\n"
-            with urllib.request.urlopen(f"http://{http}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{http}/healthz", timeout=60) as answer:
                 assert answer.read() == b"ok\n"
             env = raygym.make(ENV_ID, remotes=f"grpc://{grpc}")
             with contextlib.closing(env):

@@ -34,7 +34,7 @@ from tests.support.universe_client import UniverseClient
 from tests.support.viewer import viewers
 from tests.support.xvnc import running_xvnc
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 CARTPOLE, CARTPOLE_STRIP_PX = "gym-core.CartPole-v1", (0, 400)
 LOSSLESS = VncOptions(encoding="zrle", fine_quality_level=None, subsample_level=None)
 UNIVERSE = VncOptions(encoding="tight", fine_quality_level=50, subsample_level=2)

@@ -22,7 +22,7 @@ from raygym.remote_env.vnc_session import VncSession
 from raygym.runtimes.catch import ENV_ID
 from tests.support.universe_client import UniverseClient
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Process:
@@ -90,7 +90,7 @@ def test_it_serves_both_channels_in_private_and_ends_cleanly_when_asked(start):
     with UniverseClient(directory / "rewarder.sock", password) as client:
         client.reset(ENV_ID, seed=1)
         vnc = VncSession(Endpoint(path=str(directory / "vnc.sock")), password=Secret(password))
-        assert vnc.read_frame(timeout_s=5).pixels[:84, :84].any()
+        assert vnc.read_frame(timeout_s=60).pixels[:84, :84].any()
         vnc.close()
         process.process.terminate()
         farewell = client.until("v0.connection.close")
@@ -135,10 +135,10 @@ def test_over_tcp_it_takes_free_ports_on_loopback_and_survives_a_port_scan(start
                 stranger.sendall(words)
     password = Secret((process.directory / "password").read_text())
     rewarder = RewarderSession(endpoints["rewarder"], password=password)
-    assert rewarder.reset(ENV_ID, seed=1, fps=50, timeout_s=5)
+    assert rewarder.reset(ENV_ID, seed=1, fps=50, timeout_s=60)
     rewarder.close()
     vnc = VncSession(endpoints["vnc"], password=password)
-    assert vnc.read_frame(timeout_s=5).pixels.shape == (96, 384, 3)
+    assert vnc.read_frame(timeout_s=60).pixels.shape == (96, 384, 3)
     vnc.close()
     assert "Traceback" not in process.log.read_text()
     assert "ERROR" not in process.log.read_text()

@@ -18,7 +18,7 @@ from tests.support.xvnc import Xvnc, running_xvnc
 
 PASSWORD = "secret12"
 WIDTH, HEIGHT = 320, 240
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 EVERY_ENCODING = [
     VncOptions(encoding="raw"),
     VncOptions(encoding="zrle"),

@@ -36,7 +36,7 @@ def test_a_run_serves_the_wall_and_says_how_to_look_in(
         note(self, report)
         said = re.search(r"the wall.*: (http://127\.0\.0\.1:\d+/)", output.getvalue())
         if said and "look in with" in output.getvalue() and not pages:
-            with urllib.request.urlopen(said[1], timeout=10) as answer:
+            with urllib.request.urlopen(said[1], timeout=60) as answer:
                 pages.append((said[1], answer.read().decode()))
             stop.request()
 

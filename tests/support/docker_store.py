@@ -18,7 +18,7 @@ from raygym.remote_env.docker.engine import Engine
 from raygym.remote_env.docker.store import DockerStore
 from raygym.remote_env.lease_file import LeaseFile
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 class Containers:

@@ -86,7 +86,7 @@ class Hosted:
         self.host = Host(task, self.screen, settings)
         self._clients: list[UniverseClient] = []
         self._loop = LoopThread()
-        self._loop.run(self._begin(), timeout_s=5)
+        self._loop.run(self._begin(), timeout_s=60)
 
     async def _begin(self) -> None:
         self._running = asyncio.create_task(self.host.run())
@@ -108,7 +108,7 @@ class Hosted:
         async def called() -> Any:
             return function(*args, **kwargs)
 
-        return self._loop.run(called(), timeout_s=5)
+        return self._loop.run(called(), timeout_s=60)
 
     def exit_code(self, timeout_s: float = 5.0) -> int:
         """Waits until the Host has ended."""

@@ -113,11 +113,11 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.init_pid or self._root.pid, signal.SIGKILL)
         try:
-            self._root.wait(timeout=10)
+            self._root.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._root.kill()
-            self._root.wait(timeout=10)
-        assert all_end(inside, timeout_s=10), f"{self.name}: processes outlive their namespace"
+            self._root.wait(timeout=60)
+        assert all_end(inside, timeout_s=60), f"{self.name}: processes outlive their namespace"
         self._root, self.is_up = None, False
 
     def unplug(self) -> None:
@@ -204,7 +204,7 @@ class Hosts:
             host.kill()
         if self._switch is not None:
             self._switch.kill()
-            self._switch.wait(timeout=10)
+            self._switch.wait(timeout=60)
             self._switch = None
 
     def _variables(self) -> dict[str, str]:
@@ -319,7 +319,7 @@ def _in_network(pid: int, *arguments: str) -> None:
         ["nsenter", "--target", str(pid), "--net", "--", "ip", *arguments],
         check=True,
         capture_output=True,
-        timeout=10,
+        timeout=60,
     )
 
 

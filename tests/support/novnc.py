@@ -23,7 +23,7 @@ from raygym.wall.novnc import install
 from tests.support.loop_thread import LoopThread
 
 SIZE_PX = (1024, 768)
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 _PAGE = """<!doctype html><meta charset="utf-8"><title>noVNC</title>
 <body style="margin: 0"><div id="screen" style="width: 1024px; height: 768px"></div>
 <script type="module">

@@ -16,7 +16,7 @@ from raygym.core import UInt8Array
 from raygym.runtimes.browser import Browser
 from tests.support.loop_thread import LoopThread
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 TILE = "[...raygymWall.tiles.values()].find((tile) => tile.row.slot === {})"
 """A slot of the wall, in its page."""
 _KEYS = {"Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "Tab": ("Tab", 9, "")}

@@ -14,7 +14,7 @@ from raygym.remote_env.vnc_session import VncSession
 from raygym.wire import timing, vnc_auth
 from raygym.wire.timing import TimingMark
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 
 
 class Desk:

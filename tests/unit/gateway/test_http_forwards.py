@@ -13,7 +13,7 @@ from raygym.errors import RemoteFailedToStart
 from raygym.gateway.forwards import Forward, watch
 
 HOST = "127.0.0.1"
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

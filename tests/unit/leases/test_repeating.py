@@ -4,7 +4,7 @@ import threading
 
 from raygym.leases.repeating import Repeating
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 NEVER_S = 3600.0
 
 

@@ -15,7 +15,7 @@ from raygym.remote_env.lease_file import LeaseFile, write_lease
 from raygym.runtimes.lease_watch import LEASE_FILE, LeaseWatch, clear
 
 NOW_S = 1000.0
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def lease(expires_unix_s: float) -> LeaseFile:

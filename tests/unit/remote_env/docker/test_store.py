@@ -30,7 +30,7 @@ from raygym.remote_env.lease_file import LeaseFile, read_lease
 from tests.unit.remote_env.docker.conftest import RUNTIMES, listen
 
 LEASE = LeaseFile(token=1, client_id="worker-3", runtime="flashgames", expires_unix_s=2e9)
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def create(store, remote_id="r-1", **given):
