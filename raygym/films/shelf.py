@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from raygym.films.pictures import Still, Stills, contact_sheet
-from raygym.films.writer import PART, frames, rescue
+from raygym.films.writer import PART, duration_s, frames, rescue
 
 log = logging.getLogger(__name__)
 
 _TMP = ".tmp"
 _MOST_RESCUED_BYTES = 16 << 20
-"""A larger film that its writer left behind is not looked into: no contact sheet, no length."""
+"""A larger film that its writer left behind is not looked into: no contact sheet, no steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +152,10 @@ def _rescue(directory: Path, left: Path, cut: str, reason: str) -> FilmRecord | 
     known: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
         known = dict(json.loads(comment))
-    stills, count, last_s, size_px = Stills(), 0, 0.0, (0, 0)
+    stills, count, size_px = Stills(), 0, (0, 0)
     if film.stat().st_size <= _MOST_RESCUED_BYTES:
-        for last_s, picture in frames(film):
-            stills.add(Still(count, last_s, picture))
+        for at_s, picture in frames(film):
+            stills.add(Still(count, at_s, picture))
             size_px = picture.shape[1], picture.shape[0]
             count += 1
     record = FilmRecord(
@@ -167,7 +167,7 @@ def _rescue(directory: Path, left: Path, cut: str, reason: str) -> FilmRecord | 
         episode=None,
         score=None,
         steps=max(0, count - 1),
-        duration_s=round(last_s + 1 / float(known.get("fps") or 1.0), 3),
+        duration_s=round(duration_s(film), 3),
         outcome="",
         reason=reason,
         cut=cut,

@@ -196,6 +196,12 @@ def frames(film: Path) -> Iterator[tuple[float, UInt8Array]]:
             yield float(frame.time or 0.0), np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
+def duration_s(film: Path) -> float:
+    """Returns how long a film runs, to the end of its last picture, in seconds."""
+    with av.open(str(film)) as source:
+        return float((source.duration or 0) / av.time_base)
+
+
 def _remux(source: Path, target: Path) -> str:
     """Copies a film into an ordinary file with its index in front; returns its comment.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -104,6 +105,23 @@ def test_what_cannot_be_rescued_is_removed(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"no film")
     assert rescue_films(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_rescued_is_as_long_as_its_record_says(tmp_path: Path):
+    # So uneven that most of it comes out of the encoder, which holds some pictures back.
+    noise = np.random.default_rng(0)
+    writer = FilmWriter(tmp_path / "slot-0-stamp.mp4", fps=60, comment='{"slot": 0, "fps": 60}')
+    for number in range(40):
+        writer.add(noise.integers(0, 256, (42, 42), dtype=np.uint8), at_s=0.06 * number)
+    # Closes what was written so far, as the end of a process does.
+    del writer
+    (rescued,) = rescue_films(tmp_path)
+    assert rescued.steps > 10
+    with av.open(str(tmp_path / rescued.film)) as film:
+        stream = film.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(
+            rescued.duration_s, abs=0.001
+        )
 
 
 def test_a_film_whose_writer_died_before_its_record_is_rescued(tmp_path: Path):
