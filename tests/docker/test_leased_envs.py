@@ -50,7 +50,9 @@ def state(engine: DockerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.setenv("RAYGYM_STATE", str(directory))
     yield directory
     for path in (directory / "remotes").glob("r-*"):
-        for container in engine.containers.list(filters={"name": f"raygym-{path.name}"}):
+        for container in engine.containers.list(
+            filters={"name": f"raygym-{path.name}"}, ignore_removed=True
+        ):
             container.remove(force=True)
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -98,7 +100,9 @@ def hold(client: str) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str
 
 
 def running(engine: DockerClient, remote_id: str) -> bool:
-    return bool(engine.containers.list(filters={"name": f"raygym-{remote_id}"}))
+    return bool(
+        engine.containers.list(filters={"name": f"raygym-{remote_id}"}, ignore_removed=True)
+    )
 
 
 def await_gone(engine: DockerClient, remote_id: str, timeout_s: float) -> None:

@@ -63,7 +63,7 @@ def spawn(cluster: RestartableRay) -> Callable[..., Any]:
 
 
 def containers(engine: DockerClient, label: str) -> list[Any]:
-    return engine.containers.list(all=True, filters={"label": label})
+    return engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
 
 def started(engine: DockerClient, label: str) -> dict[str, str]:

@@ -29,7 +29,9 @@ def environment(engine: DockerClient, flashgames_image: str) -> Iterator[dict[st
         "RAYGYM_CLUSTER": cluster,
         "RAYGYM_STATE": state,
     }
-    for container in engine.containers.list(filters={"label": f"raygym.cluster={cluster}"}):
+    for container in engine.containers.list(
+        filters={"label": f"raygym.cluster={cluster}"}, ignore_removed=True
+    ):
         container.remove(force=True)
     shutil.rmtree(state, ignore_errors=True)
 
