@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import gymnasium
+import numpy as np
 
 from raygym import gym_ids
 from raygym.catalog import EnvSpec, load_catalog
@@ -122,11 +123,14 @@ def make_plan(config: TrainConfig) -> Plan:
     )
     has_lstm = config.algo == "a3c" and config.frame_stack in (None, 1)
     memory: Memory = "lstm" if has_lstm else "frames"
-    own = own_spaces(spec) if frame_skip is not None and memory == "frames" else None
+    shown = own_spaces(spec) if frame_skip is not None else None
+    own = shown if memory == "frames" else None
     sees_vectors = own is not None and len(own[0].shape or ()) == 1 and not config.height_px
     preset = preset_of(
         spec, is_lockstep=frame_skip is not None, memory=memory, sees_vectors=sees_vectors
     )
+    if preset.observation is not None and shown is not None:
+        _check_picture(spec, shown[0])
     num_slots = asked or preset.num_slots
     stack = config.frame_stack or preset.frame_stack
     observation = _observation(config, preset)
@@ -197,6 +201,15 @@ def own_spaces(
     # Gymnasium leaves it without annotations.
     env.close()  # type: ignore[no-untyped-call]
     return spaces
+
+
+def _check_picture(spec: EnvSpec, space: gymnasium.Space[Any]) -> None:
+    if len(space.shape or ()) not in (2, 3) or space.dtype != np.uint8:
+        raise ConfigError(
+            f"{spec.id}: pictures are to be learned from, but in lock-step it shows {space}; "
+            "--algo batched without --height-px learns from that, and with --mode realtime it is "
+            "played on a screen"
+        )
 
 
 def _network(

@@ -118,6 +118,15 @@ def test_an_id_of_gymnasiums_own_needs_no_remote():
     assert plan.network.action_count == 2
 
 
+@pytest.mark.parametrize(
+    "given", [{"algo": "a3c"}, {"algo": "batched", "height_px": 42, "width_px": 42}]
+)
+@pytest.mark.parametrize("env", ["CartPole-v1", "gym-core.CartPole-v1"])
+def test_pictures_of_what_shows_none_are_refused_with_what_to_do(env, given):
+    with pytest.raises(ConfigError, match=r"in lock-step it shows Box\(.*--algo batched.*realtime"):
+        make_plan(TrainConfig(env=env, **given))
+
+
 def test_continuous_actions_are_refused_with_a_way_out():
     with pytest.raises(ConfigError, match="take Discrete actions, it has Box"):
         make_plan(TrainConfig(env="Pendulum-v1", algo="batched"))
