@@ -9,6 +9,12 @@ from typing import Literal
 
 from raygym.errors import ConfigError
 
+LEASE_TTL_S = 45.0
+"""How long a lease lasts unless told otherwise: another process can start in its holder's place
+meanwhile, also on a busy machine."""
+LEASE_KEEP_S = 120.0
+"""How long a Remote that was given back is kept for its Client unless told otherwise."""
+
 
 def check_range(owner: str, field: str, value: float, low: float, high: float) -> None:
     """Raises ConfigError unless ``low <= value <= high``."""
@@ -107,10 +113,9 @@ class TlsFiles:
 class DockerConfig:
     """How Remotes in containers are leased and kept."""
 
-    ttl_s: float = 45.0
-    """How long a lease lasts without a sign of life from its holder; then the container goes.
-    Long enough for another process to start in the holder's place, on a busy machine too."""
-    keep_s: float = 120.0
+    ttl_s: float = LEASE_TTL_S
+    """How long a lease lasts without a sign of life from its holder; then the container goes."""
+    keep_s: float = LEASE_KEEP_S
     """How long a container that was given back waits for its client to come again; only where
     the client has a steady name."""
     on_mismatch: Literal["raise", "new"] = "raise"

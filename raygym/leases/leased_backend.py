@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from raygym.config import LEASE_KEEP_S, LEASE_TTL_S
 from raygym.core import Remote
 from raygym.errors import ConfigError, RaygymError, RemoteFailedToStart, RemoteUnreachable
 from raygym.leases.holding import Holding
@@ -61,8 +62,8 @@ class LeasedBackend:
         *,
         variant: Sequence[str] = (),
         env_id: str | None = None,
-        ttl_s: float = 15.0,
-        keep_s: float = 60.0,
+        ttl_s: float = LEASE_TTL_S,
+        keep_s: float = LEASE_KEEP_S,
         on_mismatch: Literal["raise", "new"] = "raise",
         warm: int = 0,
         recycling: Recycling | None = None,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from raygym.config import LEASE_KEEP_S, LEASE_TTL_S
 from raygym.core import Remote
 from raygym.errors import ConfigError
 from raygym.machine import process_exists
@@ -97,9 +98,9 @@ class Want:
     """Environment that it is for; may change without another Remote."""
     holder: Holder
     """The process that asks."""
-    ttl_s: float = 15.0
+    ttl_s: float = LEASE_TTL_S
     """How long the lease lasts after each renewal, in seconds, above 0."""
-    keep_s: float = 60.0
+    keep_s: float = LEASE_KEEP_S
     """How long the Remote is kept warm for its Client after a release; 0: not at all."""
     on_mismatch: Literal["raise", "new"] = "raise"
     """What to do where the Client has a Remote of another Runtime: RuntimeMismatch, or a second."""

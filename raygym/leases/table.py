@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from raygym.config import LEASE_TTL_S
 from raygym.errors import LeaseExpired, LeaseHeld, RuntimeMismatch
 from raygym.leases.protocols import Found, Holder, Lease, Want
 
-_ADOPTED_TTL_S = 15.0
 _FORMAT = 1
 
 
@@ -223,7 +223,7 @@ class LeaseTable:
             granted_s=now_s,
             renewed_s=now_s,
             expires_s=file.expires_unix_s,
-            ttl_s=_ADOPTED_TTL_S,
+            ttl_s=LEASE_TTL_S,
             keep_s=max(0.0, file.keep_s),
             is_ready=True,
         )

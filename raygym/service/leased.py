@@ -9,6 +9,7 @@ from typing import Literal
 
 import ray
 
+from raygym.config import LEASE_KEEP_S, LEASE_TTL_S
 from raygym.leases.leased_backend import LeasedBackend
 from raygym.leases.protocols import Holder, Store
 from raygym.leases.recycling import Recycling
@@ -32,8 +33,8 @@ def leased_backend_on_ray(
     *,
     variant: Sequence[str] = (),
     env_id: str | None = None,
-    ttl_s: float = 15.0,
-    keep_s: float = 60.0,
+    ttl_s: float = LEASE_TTL_S,
+    keep_s: float = LEASE_KEEP_S,
     on_mismatch: Literal["raise", "new"] = "raise",
     warm: int = 0,
     recycling: Recycling | None = None,

@@ -31,6 +31,7 @@ class Machine:
             variant=("--mode", "lockstep"),
             env_id="gym-core.CartPole-v1",
             holder=holder or Holder.this_process(),
+            ttl_s=15.0,
             keep_s=keep_s,
         )
         lease = self.registry.grant(want)
@@ -203,7 +204,7 @@ def test_the_registry_of_the_ray_that_is_named_hears_of_a_release(
 ):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     there = FileRegistry(tmp_path, cluster="default", clock=machine.clock)
-    want = Want(client_id="far", runtime="gym-core", holder=GONE)
+    want = Want(client_id="far", runtime="gym-core", holder=GONE, ttl_s=15.0)
     lease = there.grant(want)
     there.confirm(lease)
     machine.store.create(

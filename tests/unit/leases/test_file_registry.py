@@ -19,7 +19,7 @@ from tests.support.fake_store import FakeClock, FakeStore
 
 DEADLINE_S = 60.0
 HERE = Holder.this_process()
-WANT = Want(client_id="worker-0", runtime="flashgames", holder=HERE)
+WANT = Want(client_id="worker-0", runtime="flashgames", holder=HERE, ttl_s=15.0, keep_s=60.0)
 
 CHILD = """
 import sys, time

@@ -62,7 +62,7 @@ class World:
             holder=holder,
             clock=self.clock,
             say=self.said.append,
-            **settings,
+            **{"ttl_s": 15.0, "keep_s": 60.0, **settings},
         )
         self.backends.append(backend)
         return backend
@@ -612,7 +612,7 @@ def test_threads_renew_reap_and_make_spares(tmp_path):
     clock = FakeClock()
     store = FakeStore(clock)
     registry = FileRegistry(tmp_path, clock=clock)
-    stray = registry.grant(Want(client_id="gone", runtime="wob", holder=BOB))
+    stray = registry.grant(Want(client_id="gone", runtime="wob", holder=BOB, ttl_s=15.0))
     clock.pass_s(15)
     is_renewed, is_reaped, is_spare_made = (threading.Event() for _ in range(3))
     write_lease, remove = store.write_lease, store.remove

@@ -12,7 +12,7 @@ from raygym.leases.protocols import Found, Holder, Lease, Want
 from raygym.leases.reaper import reap
 from tests.support.fake_store import FakeClock, FakeStore
 
-WANT = Want(client_id="worker-0", runtime="flashgames", holder=Holder.this_process())
+WANT = Want(client_id="worker-0", runtime="flashgames", holder=Holder.this_process(), ttl_s=15.0)
 
 
 @pytest.fixture

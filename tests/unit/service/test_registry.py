@@ -63,7 +63,7 @@ def want(client_id: str = "a", *, holder: Holder | None = None, **options: Any) 
         runtime="flashgames",
         holder=holder or living("n1"),
         ttl_s=TTL_S,
-        **options,
+        **{"keep_s": 60.0, **options},
     )
 
 
