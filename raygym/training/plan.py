@@ -204,11 +204,12 @@ def own_spaces(
 
 
 def _check_picture(spec: EnvSpec, space: gymnasium.Space[Any]) -> None:
-    if len(space.shape or ()) not in (2, 3) or space.dtype != np.uint8:
+    dimensions = len(space.shape or ())
+    if dimensions not in (2, 3) or space.dtype != np.uint8:
+        way = "--algo batched without --height-px learns from that, and " if dimensions == 1 else ""
         raise ConfigError(
             f"{spec.id}: pictures are to be learned from, but in lock-step it shows {space}; "
-            "--algo batched without --height-px learns from that, and with --mode realtime it is "
-            "played on a screen"
+            f"{way}with --env {spec.id} --mode realtime it is played on a screen"
         )
 
 

@@ -127,6 +127,14 @@ def test_pictures_of_what_shows_none_are_refused_with_what_to_do(env, given):
         make_plan(TrainConfig(env=env, **given))
 
 
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "Blackjack-v1"])
+def test_what_shows_neither_pictures_nor_vectors_is_sent_to_its_screen(env):
+    with pytest.raises(
+        ConfigError, match=r"step it shows .*\); with --env \S+ --mode realtime it is"
+    ):
+        make_plan(TrainConfig(env=env, algo="batched"))
+
+
 def test_continuous_actions_are_refused_with_a_way_out():
     with pytest.raises(ConfigError, match="take Discrete actions, it has Box"):
         make_plan(TrainConfig(env="Pendulum-v1", algo="batched"))
