@@ -7,8 +7,8 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ray
 
@@ -16,6 +16,7 @@ from raygym.errors import ConfigError
 from raygym.service.metrics.discovery import discovery_file
 
 log = logging.getLogger(__name__)
+Started = TypeVar("Started")
 
 OBJECT_STORE_BYTES = 200 * 2**20
 ACTOR_CPUS = 0.25
@@ -60,7 +61,7 @@ def ray_running(actors: int, *, has_dashboard: bool) -> Iterator[None]:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(LARGE_BLOCK_BYTES))
     # Ray starts dozens of threads, each of which would get a heap of its own.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    _start_with_tries(actors, has_dashboard=has_dashboard)
+    start_with_tries(lambda: _start_ray(actors, has_dashboard=has_dashboard), undo=ray.shutdown)
     try:
         with contextlib.nullcontext() if has_dashboard else discovery_file():
             yield
@@ -83,19 +84,23 @@ def _join_ray(address: str) -> None:
         ) from error
 
 
-def _start_with_tries(actors: int, *, has_dashboard: bool) -> None:
-    """Starts Ray; read from a cold disk, its programs can take longer than it waits for them."""
-    for is_last in (False, False, True):
+def start_with_tries(start: Callable[[], Started], *, undo: Callable[[], None]) -> Started:
+    """Starts Ray, at most three times; on a busy machine it can take longer than Ray waits.
+
+    Args:
+        start: Starts it. What it raises the last time is raised.
+        undo: Ends what a start that raised has left.
+    """
+    for tries_left in (2, 1, 0):
         try:
-            _start_ray(actors, has_dashboard=has_dashboard)
+            return start()
         # Ray raises what it likes where a start takes long: RuntimeError, a bare Exception.
         except Exception as error:
-            ray.shutdown()
-            if is_last:
+            undo()
+            if not tries_left:
                 raise
             log.warning("ray.start_again cause=%s", one_line(error))
-        else:
-            return
+    raise AssertionError("not reached")
 
 
 def _start_ray(actors: int, *, has_dashboard: bool) -> None:

@@ -29,6 +29,7 @@ from raygym.gateway.tenants import Tenants
 from tests.support.gateway_clients import is_fickle, play
 from tests.support.gateway_remotes import ThreadBackend
 from tests.support.peers import ROOT, make_peers, run_peer
+from tests.support.small_ray import small_ray
 
 ENV_ID = "gym-core.CartPole-v1"
 PATIENCE_S = 60.0
@@ -37,15 +38,8 @@ CLIENTS, SLOTS, MAX_WAITING = 500, 20, 440
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with small_ray():
+        yield
 
 
 def node() -> str:
@@ -374,14 +368,14 @@ class TestCommand:
         assert find_gateways() == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_each_node_of_a_cluster_serves() -> None:
     # What Ray's native library learned from this module's cluster stays with this process.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests/isolated/gateway_nodes.py")],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -29,6 +29,7 @@ from tests.support.directory_store import DirectoryStore
 from tests.support.node_keepers import living
 from tests.support.process_tree import command, descendants
 from tests.support.prometheus import Prometheus, prometheus, promtool
+from tests.support.small_ray import small_ray
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -62,20 +63,10 @@ def metrics_address() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         # A gauge goes after two intervals without news; a keeper looks each 3 s.
         patch.setenv("RAY_metrics_report_interval_ms", "3000")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAYGYM_CLUSTER", CLUSTER)
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=100 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
-        try:
+        with small_ray():
             (node,) = ray.nodes()
             yield f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
-        finally:
-            ray.shutdown()
 
 
 class KillsARemote:

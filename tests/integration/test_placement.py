@@ -15,6 +15,7 @@ from raygym.service.placement import (
     look,
     waiting,
 )
+from tests.support.small_ray import small_ray
 
 
 class Player:
@@ -26,16 +27,8 @@ class Player:
 
 @pytest.fixture(scope="module")
 def three_slots() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=2,
-        resources={"env_slots": 3},
-        object_store_memory=80 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with small_ray(resources={"env_slots": 3}):
+        yield
 
 
 def spawn(slots: int) -> Any:

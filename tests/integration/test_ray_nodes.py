@@ -15,13 +15,13 @@ import pytest
 SUITE = Path(__file__).parents[1] / "isolated" / "ray_nodes.py"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(420)
 def test_leases_hold_over_several_nodes():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", str(SUITE)],
         capture_output=True,
         text=True,
-        timeout=360,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

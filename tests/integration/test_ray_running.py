@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 CLUSTER = """
-import ray, sys
-ray.init(address="local", num_cpus=1, object_store_memory=100 * 2**20, include_dashboard=False)
-print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
+import sys
+from tests.support.small_ray import small_ray
+with small_ray(num_cpus=1) as address:
+    print(address, flush=True)
+    sys.stdin.read()
 """
 USES = """
 import glob, os, ray

@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
@@ -23,6 +22,7 @@ from raygym.service.reports import ActorReport
 from raygym.vector.inline_slots import InlineSlots
 from raygym.vector.slots import Slots
 from raygym.vector.stacked_slots import StackedSlots
+from tests.support.small_ray import small_ray
 from tests.support.tiny_envs import ChoiceEnv, CountingEnv
 
 DEADLINE_S = 90.0
@@ -33,15 +33,8 @@ Metrics = dict[str, Any]
 
 @pytest.fixture(scope="module", autouse=True)
 def a_ray() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=3,
-        object_store_memory=150 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with small_ray(num_cpus=3):
+        yield
 
 
 def counting(_slot: int) -> gymnasium.Env[Any, Any]:

@@ -24,6 +24,7 @@ from raygym.service.reports import ActorLost, ActorReport
 from raygym.vector.inline_slots import InlineSlots
 from raygym.vector.supervision import Supervision
 from tests.support.fake_slots import FakePolicy, FakeSlots
+from tests.support.small_ray import small_ray
 
 T = 16
 LONG_S = 60.0
@@ -31,19 +32,8 @@ LONG_S = 60.0
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=100 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    with small_ray():
+        yield
 
 
 @pytest.fixture

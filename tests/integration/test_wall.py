@@ -37,6 +37,7 @@ from raygym.wall.tiles import ScreenPlace, Watch
 from raygym.wall.viewing import greet
 from tests.support.fake_wall import QUICK, playing, record, served, show, until
 from tests.support.page_browser import TILE, OpenPage, is_moving, page_at
+from tests.support.small_ray import small_ray
 
 LONG_S = 90.0
 DRIVE = "drive-drive-drive-drive"
@@ -45,19 +46,8 @@ DRIVE = "drive-drive-drive-drive"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """A small Ray of this machine; gives its address."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=100 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
+    with small_ray() as address:
+        yield address
 
 
 @contextlib.contextmanager

@@ -19,34 +19,23 @@ from raygym.gateway.serving import RunningGateway, find_gateways, start_gateways
 from raygym.gateway.tenants import Tenants
 from raygym.service.ray_running import alive_nodes
 from tests.support.gateway_remotes import ThreadBackend
+from tests.support.small_ray import another_node, small_cluster
 
 ENV_ID = "gym-core.CartPole-v1"
-SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {**SMALL, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            ray.init(address=cluster.address, log_to_driver=False)
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    with small_cluster() as running:
+        yield running
 
 
 @pytest.fixture
 def second(cluster: Cluster) -> Iterator[Any]:
     """A second node, which goes with the test."""
-    node = cluster.add_node(**SMALL)
-    cluster.wait_for_nodes()
-    yield node
-    if node in cluster.list_all_nodes():
-        cluster.remove_node(node)
+    with another_node(cluster) as node:
+        yield node
 
 
 def config(**options: Any) -> GatewayConfig:

@@ -15,23 +15,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raygym.errors import LeaseHeld
 from tests.support.ray_holder import LeaseHolder, is_running, kill_9, pid_of, store_of_this_node
+from tests.support.small_ray import another_node, small_cluster
 
 LONG_S = 120.0
-SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYGYM_CLUSTER", "test-nodes")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = Cluster(initialize_head=True, head_node_args=SMALL)
-        try:
-            ray.init(address=cluster.address, log_to_driver=False)
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+        with small_cluster() as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +36,8 @@ def head(cluster: Cluster) -> str:
 @pytest.fixture
 def second(cluster: Cluster) -> Iterator[Any]:
     """A second node, which goes with the test."""
-    node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    cluster.wait_for_nodes()
-    yield node
-    if node in cluster.list_all_nodes():
-        cluster.remove_node(node)
+    with another_node(cluster) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")

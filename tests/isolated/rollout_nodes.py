@@ -21,34 +21,24 @@ from tests.support.ledger_env import (
     play_until,
 )
 from tests.support.process_tree import all_end
+from tests.support.small_ray import another_node, small_cluster
 
 SLOTS, SLOTS_PER_ACTOR = 4, 2
 WITHIN_S = 120.0
 EACH_STEPS = 60
-SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = Cluster(initialize_head=True, head_node_args=SMALL)
-        try:
-            ray.init(address=cluster.address, log_to_driver=False)
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    with small_cluster() as running:
+        yield running
 
 
 @pytest.fixture
 def second(cluster: Cluster) -> Iterator[Any]:
     """A second node, which goes with the test."""
-    node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    cluster.wait_for_nodes()
-    yield node
-    if node in cluster.list_all_nodes():
-        cluster.remove_node(node)
+    with another_node(cluster) as node:
+        yield node
 
 
 def play(service: RolloutService, ledger: Ledger) -> None:
