@@ -114,6 +114,7 @@ def make_plan(config: TrainConfig) -> Plan:
             has_allocator=allocator is not None,
         )
     )
+    _check_screen(config, spec, choice)
     frame_skip = lockstep_frames(
         spec,
         mode=config.mode,
@@ -201,6 +202,14 @@ def own_spaces(
     # Gymnasium leaves it without annotations.
     env.close()  # type: ignore[no-untyped-call]
     return spaces
+
+
+def _check_screen(config: TrainConfig, spec: EnvSpec, choice: BackendChoice) -> None:
+    if choice.name == "local" and config.mode == "realtime":
+        raise ConfigError(
+            f"--mode realtime: {config.env} is made in the actors themselves here and has no "
+            f"screen; --env {spec.id} with --backend process or docker is played on one"
+        )
 
 
 def _check_picture(spec: EnvSpec, space: gymnasium.Space[Any]) -> None:

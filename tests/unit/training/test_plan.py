@@ -89,6 +89,15 @@ def test_a_flash_game_in_lock_step_has_two_slots_a_core_where_learners_learn_in_
     assert make_plan(TrainConfig(env=env)).workers == 2
 
 
+@pytest.mark.parametrize(
+    "asked", [{"env": "CartPole-v1"}, {"env": "gym-core.CartPole-v1", "backend": "local"}]
+)
+def test_what_has_no_screen_is_not_played_in_real_time(asked):
+    way = "--env gym-core.CartPole-v1 with --backend process or docker is played on one"
+    with pytest.raises(ConfigError, match=rf"^--mode realtime: {asked['env']} is made.*; {way}$"):
+        make_plan(TrainConfig(**asked, mode="realtime"))
+
+
 def test_pong_is_seen_without_its_walls():
     plan = make_plan(
         TrainConfig(env="gym-core.PongDeterministic-v3", algo="batched", backend="local")
