@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raygym.service.ray_running import start_with_tries
 from tests.support.cut_off_driver import STOP_FILE, TOLD_FILE
 from tests.support.hosts import Host, Hosts, needs
 from tests.support.process_tree import command, parents
@@ -52,10 +54,7 @@ class World:
             (self.head, ("--head", f"--port={PORT}", "--include-dashboard=false")),
             (self.far, (f"--address={address}",)),
         ):
-            # Of this interpreter, whatever else is on the path.
-            ray = str(Path(sys.executable).parent / "ray")
-            self._spawn(host, ray, "start", f"--node-ip-address={host.address}", *flags, *small)
-            eventually(lambda host=host: _runs(host, "raylet"), "a raylet runs", self.logs)
+            start_with_tries(partial(self._start_ray, host, *flags, *small), undo=lambda: None)
         module = ("-m", "tests.support.cut_off_driver")
         self.driver = self._spawn(self.head, sys.executable, *module, address, str(self.directory))
 
@@ -98,6 +97,14 @@ class World:
             pid for pid in _inside(self.far) if any("spawn_main" in word for word in command(pid))
         }
 
+    def _start_ray(self, host: Host, *flags: str) -> None:
+        # Of this interpreter, whatever else is on the path.
+        ray = str(Path(sys.executable).parent / "ray")
+        process = self._spawn(host, ray, "start", f"--node-ip-address={host.address}", *flags)
+        has_started = partial(_says, self._logs()[-1], "Ray runtime started")
+        eventually(lambda: process.poll() is not None or has_started(), "Ray starts", self.logs)
+        assert process.poll() is None, self.logs()
+
     def _spawn(self, host: Host, *words: str) -> subprocess.Popen[bytes]:
         log = self.directory / f"{len(self._logs())}-{host.name}.log"
         with log.open("wb") as file:
@@ -123,6 +130,10 @@ def _inside(host: Host) -> set[int]:
             if Path(f"/proc/{pid}/ns/pid").readlink() == space:
                 found.add(pid)
     return found
+
+
+def _says(log: Path, words: str) -> bool:
+    return words in log.read_text()
 
 
 def _runs(host: Host, title: str) -> bool:

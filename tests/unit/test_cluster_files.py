@@ -185,15 +185,20 @@ def test_a_machine_of_ones_own_says_how_many_slots_it_has(key):
         assert arguments["--labels"] == f"{KIND_LABEL}=env"
 
 
+@pytest.mark.parametrize("key", STARTS)
 @pytest.mark.parametrize(("failures", "starts", "status"), [(0, 1, 0), (2, 3, 0), (9, 3, 1)])
-def test_a_machine_of_ones_own_tries_three_times_to_start_ray(failures, starts, status, tmp_path):
-    (command,) = loaded("local")["worker_start_ray_commands"]
+def test_a_machine_of_ones_own_tries_three_times_to_start_ray(
+    key, failures, starts, status, tmp_path
+):
+    (command,) = loaded("local")[key]
     calls = tmp_path / "calls"
     so_far = f'"$(grep -c start {calls})"'
     ray = f'echo "$1" >> {calls}; [ "$1" = stop ] || [ {so_far} -gt {failures} ]'
     script = f'ray() {{ {ray}; }}; sleep() {{ :; }}; sg() {{ eval "$3"; }}\n{command}'
     done = subprocess.run(
-        ["bash", "-c", script], env={"PATH": "/usr/bin:/bin", "RAY_HEAD_IP": "h"}, timeout=30
+        ["bash", "-c", script],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/h", "RAY_HEAD_IP": "h"},
+        timeout=30,
     )
     assert done.returncode == status
     assert calls.read_text().split() == ["stop", "start"] * starts
