@@ -17,7 +17,10 @@ train:  ## Sets up and trains on NeonRace; ARGS="--minutes 3 --workers 2" passes
 test:  ## Sets up and passes the whole test suite
 	@scripts/setup test
 	@scripts/peers
-	@$(PYTHON) -m pytest -q tests $(IN_PARALLEL)
+	@failed=0; \
+	$(PYTHON) -m pytest -q tests -m "not alone" $(IN_PARALLEL) || failed=1; \
+	$(PYTHON) -m pytest -q tests -m alone || failed=1; \
+	exit $$failed
 
 check:  ## Format, lint, types, import rules and unit tests, in under two minutes
 	@scripts/setup test

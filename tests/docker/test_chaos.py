@@ -217,6 +217,7 @@ def check_episodes(world: Chaos) -> None:
             assert end["outcome"] == "ok" or (end["reason"] and not end["terminated"]), end
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_nothing_is_left_or_lost_or_looks_whole_whatever_is_killed(world):
     rng = random.Random(SEED)

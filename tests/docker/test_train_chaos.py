@@ -135,6 +135,7 @@ def start(
         yield make
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("algo", "actor"), [("batched", "LearnerActor"), ("ppo", "RolloutActor")])
 def test_a_run_goes_on_whoever_is_killed(start: Callable[[str], Run], algo: str, actor: str):

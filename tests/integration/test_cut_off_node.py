@@ -163,6 +163,7 @@ def have_played(world: World, since: dict[str, Any], slots: set[int]) -> bool:
     return bool(steps) and all(steps[slot] >= before[slot] + EACH_STEPS for slot in slots)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_slots_behind_a_cut_go_on_here_and_what_is_there_ends_itself(world: World):
     def wait(condition: Callable[[], bool], what: str) -> None:

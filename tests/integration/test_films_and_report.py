@@ -16,6 +16,8 @@ from raygym.films.shelf import FilmRecord, best_film
 from raygym.training.record_reading import RunData, read_run
 from tests.support.page_browser import page_at
 
+pytestmark = pytest.mark.alone
+
 PLAY = """((last) => {
   const film = document.querySelector("video");
   const canvas = document.createElement("canvas");
@@ -68,7 +70,7 @@ def train(directory: Path, *flags: str) -> dict[str, Any]:
     summary = directory / "summary.json"
     command = [
         *(sys.executable, "-m", "raygym.train", "--logdir", "run", "--summary", str(summary)),
-        *("--env", "test.Catch-v0", "--backend", "process", "--mode", "realtime", *flags),
+        *("--backend", "process", "--mode", "realtime", *flags),
     ]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=170, check=False, cwd=directory
@@ -83,7 +85,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of Catch in two parts, with films of both slots."""
     directory = tmp_path_factory.mktemp("catch")
     flags = (
-        *("--workers", "2", "--checkpoint-every-s", "1"),
+        *("--env", "test.Catch-v0", "--workers", "2", "--checkpoint-every-s", "1"),
         *("--films.slots", "0", "1", "--films.least-gap-s", "0", "--films.every-episodes", "1"),
     )
     first = train(directory, *flags, "--steps", "500")
@@ -114,7 +116,8 @@ def test_the_run_is_on_record_in_both_its_parts(run: RunData, logdir: Path):
 def test_the_episode_that_the_end_of_the_run_cuts_short_is_filmed_up_to_there(tmp_path: Path):
     # Few films: an actor has five seconds for those that wait at the end, also on a busy machine.
     flags = ("--workers", "1", "--films.least-gap-s", "0", "--films.every-episodes", "1")
-    train(tmp_path, *flags, "--steps", "5")
+    # Its episodes last for a quarter of a minute, so that the end does not fall between two.
+    train(tmp_path, "--env", "gym-core.Acrobot-v1", *flags, "--steps", "5")
     *whole_ones, last = sorted(read_run(tmp_path / "run").films, key=lambda film: film.started_at)
     assert (last.cut, last.episode) == ("run_ended", None)
     assert [film.cut for film in whole_ones] == [""] * len(whole_ones)

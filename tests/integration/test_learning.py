@@ -38,6 +38,7 @@ CONFIG = TrainConfig(
 )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(620)
 def test_the_whole_path_learns_to_catch_to_nine_tenths_of_the_ceiling(tmp_path: Path):
     output = io.StringIO()

@@ -15,6 +15,7 @@ import pytest
 SUITE = Path(__file__).parents[1] / "isolated" / "ray_nodes.py"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(420)
 def test_leases_hold_over_several_nodes():
     done = subprocess.run(

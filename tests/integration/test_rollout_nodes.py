@@ -11,6 +11,7 @@ import pytest
 SUITE = Path(__file__).parents[1] / "isolated" / "rollout_nodes.py"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(420)
 def test_rollouts_go_on_where_a_node_dies():
     done = subprocess.run(

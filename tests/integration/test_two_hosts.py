@@ -134,6 +134,7 @@ def per_host(slots: dict[str, Any]) -> dict[str, int]:
     return {node["address"]: node["running"] for node in slots.get("nodes", ())}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1400)
 def test_training_goes_on_when_one_of_two_hosts_is_lost(story):
     file, head, worker = str(story.file), story.head, story.worker
