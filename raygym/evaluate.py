@@ -23,7 +23,7 @@ from raygym.policies.baselines import HoldPolicy, RandomPolicy, ScriptedPolicy
 from raygym.policies.checkpoint import Checkpoint
 from raygym.training.factories import EnvSettings, make_env
 from raygym.training.files import write_json
-from raygym.training.plan import find_spec, lockstep_frames, needs_realtime
+from raygym.training.place import find_spec, lockstep_frames, needs_realtime
 from raygym.training.players import Player, TrainedPlayer
 from raygym.training.presets import preset_of
 from raygym.training.video import Video

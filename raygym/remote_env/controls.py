@@ -11,6 +11,7 @@ import numpy as np
 
 from raygym.core import Event
 from raygym.errors import ConfigError
+from raygym.specs import EnvSpec
 from raygym.strokes import DRAG, Hand, Motion, Tap, is_place
 from raygym.wire.keysyms import keysym
 
@@ -56,6 +57,24 @@ class Controls(Protocol):
     def release(self) -> list[Input]:
         """Returns what lets go of everything held, and forgets it."""
         ...
+
+
+def make_controls(spec: EnvSpec, *, takes_events: bool, screen_px: tuple[int, int]) -> Controls:
+    """Returns the controls of an environment.
+
+    Args:
+        spec: The environment.
+        takes_events: Whether Universe's events are its actions instead of the catalog's.
+        screen_px: Width and height of the screen.
+
+    Raises:
+        ConfigError: The catalog names a key that there is not.
+    """
+    if takes_events:
+        return EventControls(screen_px)
+    if spec.is_momentary:
+        return StrokeControls(spec.actions, (spec.region.x, spec.region.y))
+    return KeySetControls(spec.actions)
 
 
 class KeySetControls:

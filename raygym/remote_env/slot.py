@@ -12,23 +12,10 @@ import gymnasium
 from raygym.catalog import EnvSpec
 from raygym.config import VncOptions
 from raygym.core import Backend, Remote, Timestep, UInt8Array
-from raygym.errors import (
-    ProtocolError,
-    RemoteError,
-    RemoteFailedToStart,
-    SessionLost,
-)
+from raygym.errors import ProtocolError, RemoteError, RemoteFailedToStart, SessionLost
 from raygym.remote_env.claims import Claims
 from raygym.remote_env.connection import Connection, View
-from raygym.remote_env.controls import (
-    PROBE,
-    Controls,
-    EventControls,
-    Input,
-    KeyInput,
-    KeySetControls,
-    StrokeControls,
-)
+from raygym.remote_env.controls import PROBE, Input, KeyInput, make_controls
 from raygym.remote_env.episode import Episode
 from raygym.remote_env.lag import LagMeter, lag_info
 from raygym.remote_env.observations import ObservationMaker
@@ -88,7 +75,9 @@ class Slot:
         self._backend = backend
         self._make_ready = make_ready
         self._sleep = sleep
-        self._controls = _controls(config)
+        self._controls = make_controls(
+            config.spec, takes_events=config.actions == "events", screen_px=config.screen_px
+        )
         self._maker = ObservationMaker(config.spec.region, config.observation)
         self._remote: Remote | None = None
         self._tenancy: Tenancy | None = None
@@ -407,12 +396,3 @@ class Slot:
             self._backend.release(remote.id)
         else:
             self._backend.remove(remote.id)
-
-
-def _controls(config: SlotConfig) -> Controls:
-    spec = config.spec
-    if config.actions == "events":
-        return EventControls(config.screen_px)
-    if spec.is_momentary:
-        return StrokeControls(spec.actions, (spec.region.x, spec.region.y))
-    return KeySetControls(spec.actions)

@@ -108,44 +108,45 @@ class RolloutService:
         if waits_for_learner is None:
             waits_for_learner = not (isinstance(factory, SlotsOfId) and is_realtime(factory))
         is_policy = hasattr(policy, "act")
+        config = CrewConfig(
+            actor=ActorConfig(
+                number=0,
+                first_slot=0,
+                num_slots=0,
+                rollout_steps=rollout_steps,
+                prefetch=prefetch,
+                columns=columns,
+                waits_for_learner=waits_for_learner,
+                reward_scale=reward_scale,
+                seeds_every_episode=seeds_every_episode,
+                seed=seed,
+                env_id=env if isinstance(env, str) else "",
+                orphan_timeout_s=orphan_timeout_s,
+                supervision=supervision or Supervision(),
+                show=show,
+            ),
+            slots_factory=factory,
+            policy_factory=None if is_policy else policy,  # type: ignore[arg-type]
+            policy=policy if is_policy else None,
+            actor_options=actor_options or {},
+            answer_timeout_s=answer_timeout_s,
+            start_timeout_s=start_timeout_s,
+        )
         self._stack = contextlib.ExitStack()
+        self._accounts = ServiceAccounts()
+        self._start(config, num_slots, slots_per_actor)
+
+    def _start(self, config: CrewConfig, num_slots: int, slots_per_actor: int | None) -> None:
         self._stack.enter_context(
             ray_running(math.ceil(num_slots / (slots_per_actor or 1)), has_dashboard=False)
         )
-        self._accounts = ServiceAccounts()
         try:
             self._per_actor = slots_per_actor or _evenly(num_slots)
-            _check_columns(columns, self._per_actor)
-            self._crew = Crew(
-                CrewConfig(
-                    actor=ActorConfig(
-                        number=0,
-                        first_slot=0,
-                        num_slots=0,
-                        rollout_steps=rollout_steps,
-                        prefetch=prefetch,
-                        columns=columns,
-                        waits_for_learner=waits_for_learner,
-                        reward_scale=reward_scale,
-                        seeds_every_episode=seeds_every_episode,
-                        seed=seed,
-                        env_id=env if isinstance(env, str) else "",
-                        orphan_timeout_s=orphan_timeout_s,
-                        supervision=supervision or Supervision(),
-                        show=show,
-                    ),
-                    slots_factory=factory,
-                    policy_factory=None if is_policy else policy,  # type: ignore[arg-type]
-                    policy=policy if is_policy else None,
-                    actor_options=actor_options or {},
-                    answer_timeout_s=answer_timeout_s,
-                    start_timeout_s=start_timeout_s,
-                ),
-                self._accounts,
-                clock=clock,
-            )
+            _check_columns(config.actor.columns, self._per_actor)
+            self._crew = Crew(config, self._accounts, clock=self._clock)
             self._stack.callback(self._crew.close, timeout_s=0.5)
-            self._crew.version = int(getattr(policy, "weights_version", 0)) if is_policy else 0
+            if config.policy is not None:
+                self._crew.version = int(getattr(config.policy, "weights_version", 0))
             self.scale(num_slots)
         except BaseException:
             self._stack.close()

@@ -6,18 +6,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
 from raygym.policies.a3c import A3CConfig
 from raygym.policies.batched import BatchedConfig
 from raygym.training.config import BatchedFlags, TrainConfig
 from raygym.training.factories import make_policy
-from raygym.training.plan import (
-    default_reward_scale,
-    lockstep_frames,
-    make_plan,
-    needs_realtime,
-)
+from raygym.training.plan import default_reward_scale, make_plan
 from raygym.training.presets import learner_count
 from tests.support.plans import SPEC, tiny_plan
 
@@ -257,42 +251,7 @@ def test_slots_draw_from_streams_of_their_own_and_a_saved_state_goes_on():
     assert draws(1, 0, state) == list(np.random.default_rng(9).random(3))
 
 
-def test_who_owns_time_follows_from_what_was_asked():
-    neon = load_catalog([]).env("flashgames.NeonRace-v0")
-
-    def frames(**asked):
-        settings = {"mode": None, "frame_skip": None, "fps": None, "needs_realtime": False}
-        return lockstep_frames(neon, **{**settings, **asked})
-
-    assert frames() == 4
-    assert frames(frame_skip=2) == 2
-    assert frames(mode="realtime") is None
-    assert frames(fps=10) is None
-    assert frames(needs_realtime=True) is None
-    with pytest.raises(ConfigError, match="on these remotes; use --mode realtime"):
-        frames(mode="lockstep", needs_realtime=True)
-    with pytest.raises(ConfigError, match="--fps: steps have no rate in lock-step"):
-        frames(mode="lockstep", fps=10)
-    with pytest.raises(ConfigError, match="--frame-skip: frames are skipped in lock-step only"):
-        frames(mode="realtime", frame_skip=2)
-
-
 def test_an_environment_that_owns_its_time_is_played_in_real_time():
     plan = make_plan(TrainConfig(env="test.Catch-v0"))
     assert (plan.mode, plan.frame_skip) == ("realtime", None)
     assert plan.pace() == "real time, 50 steps a second"
-
-
-@pytest.mark.parametrize(
-    ("remotes", "backend", "expected"),
-    [
-        (None, None, False),
-        (3, "process", False),
-        (1, "fake", True),
-        ("vnc://h:5900+15900", None, True),
-        ("grpc://h:50051,grpc+unix:///run/a.sock", None, False),
-    ],
-)
-def test_lock_step_needs_remotes_that_have_it(monkeypatch, remotes, backend, expected):
-    monkeypatch.delenv("RAYGYM_REMOTES", raising=False)
-    assert needs_realtime(remotes, backend) is expected
