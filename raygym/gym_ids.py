@@ -8,6 +8,7 @@ import importlib
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ _VERSIONED = re.compile(r"^(?P<name>.+)-v(?P<version>\d+)$")
 _MAX_FPS = 60
 _DEFAULT_FPS = 30.0
 _LONGEST_S = 3600.0
+_finding = threading.RLock()
+"""Gymnasium's registry is walked by who asks, and grows by what is imported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,11 @@ def find(name: str) -> GymId:
         ConfigError: Neither Gymnasium nor raygym's table knows it, or it is one of Atari and
             ale-py is not installed.
     """
+    with _finding:
+        return _find(name)
+
+
+def _find(name: str) -> GymId:
     module, _, plain = name.removeprefix(PREFIX).rpartition(":")
     if module:
         _import(module, name)

@@ -63,7 +63,8 @@ class RunningGateway:
         """Ends it, with all its streams and remotes."""
         try:
             self._ask("close", _CLOSE_TIMEOUT_S)
-        except RaygymError as error:
+        # Whatever it raises there, its process must end.
+        except (RaygymError, RayError) as error:
             # Its remotes end with its process.
             log.warning("gateway.not_closed node=%s cause=%s", self.node, error)
         with contextlib.suppress(RayError):

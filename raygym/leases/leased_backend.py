@@ -100,7 +100,8 @@ class LeasedBackend:
         self._pool = Repeating(
             "raygym-spares", self.top_up, interval_s=_SPARES_EVERY_S, is_eager=True
         )
-        _backends.add(self)
+        with _reserving:
+            _backends.add(self)
         atexit.register(self.close)
 
     def start(self, runtime: str, *, client_id: str) -> Remote:
@@ -114,7 +115,8 @@ class LeasedBackend:
             LeaseHeld: Another live process holds the Client's Remote.
             RuntimeMismatch: The Client has a Remote of another Runtime.
             ConfigError: This process holds a Remote for that Client already.
-            RemoteFailedToStart: It ended, or did not listen in time. Ends with its log.
+            RemoteFailedToStart: It ended, or did not listen in time. Ends with its log. Or one
+                is being started for that Client in this process, which may come to nothing.
             RemoteUnreachable: One Remote after another was found dead.
             MissingDependency: The engine or an image is absent.
         """
@@ -239,22 +241,24 @@ class LeasedBackend:
         with _reserving:
             if self._is_closed:
                 raise self._closed(f"{client_id!r} ({runtime})")
-            for other in list(_backends):
-                if other._is_like(self) and other._has(client_id, runtime):
-                    raise ConfigError(
-                        f"client {client_id!r} has a remote of {runtime!r} in this process "
-                        f"(pid {self._owner_pid}) already: close its environment first, or use "
-                        "another client_id"
-                    )
+            rivals = [other for other in _backends if other._is_like(self)]
+            what = f"client {client_id!r}: a remote of {runtime!r} "
+            where = f"in this process (pid {self._owner_pid})"
+            if any((client_id, runtime) in other._starting for other in rivals):
+                raise RemoteFailedToStart(
+                    f"{what}is being started {where}: wait until it is there and close its "
+                    "environment, or use another client_id"
+                )
+            if any(other._holding.holds(client_id, runtime) is not None for other in rivals):
+                raise ConfigError(
+                    f"{what}is held {where} already: close its environment first, or use "
+                    "another client_id"
+                )
             self._starting.add((client_id, runtime))
 
     def _is_like(self, other: LeasedBackend) -> bool:
         clusters = self._registry.cluster, other._registry.cluster
         return clusters[0] == clusters[1] and self._holder == other._holder
-
-    def _has(self, client_id: str, runtime: str) -> bool:
-        is_held = self._holding.holds(client_id, runtime) is not None
-        return is_held or (client_id, runtime) in self._starting
 
     def _closed(self, what: str) -> RemoteFailedToStart:
         return RemoteFailedToStart(f"{what}: its backend is closed")

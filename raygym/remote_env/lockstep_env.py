@@ -130,7 +130,7 @@ class LockstepEnv(gymnasium.Env[Any, Any]):
 
     def abandon(self) -> None:
         """Closes it, and ends its Remote instead of giving it back."""
-        self._remote.note_loss()
+        self._remote.abandon()
         self.close()
 
     def reset(

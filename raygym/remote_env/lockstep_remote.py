@@ -58,6 +58,7 @@ class LockstepRemote:
         self._connect = connect
         self._remote: Remote | None = None
         self._is_lost = False
+        self._is_abandoned = False
         self.claims = Claims()
         """How long each took to answer, and why it was asked for."""
         self.tenancy: Tenancy | None = None
@@ -80,12 +81,13 @@ class LockstepRemote:
             timeout_s: Not looked at: a start has its own deadline.
 
         Raises:
-            RemoteFailedToStart: It did not get ready; ends with its log.
+            RemoteFailedToStart: It did not get ready; ends with its log. Or it was abandoned.
             ConfigError, MissingDependency: Another try would not help.
         """
         del timeout_s
         self.note_loss()
         self.drop()
+        self._check_wanted("before it started")
         deadline_s = time.monotonic() + self.start_timeout_s
         self.claims.begin()
         self._remote = remote = self._backend.start(self.runtime, client_id=self.client_id)
@@ -93,6 +95,7 @@ class LockstepRemote:
         self.started += 1
         self._is_lost = False
         try:
+            self._check_wanted("while it started")
             left_s = max(0.1, deadline_s - time.monotonic())
             session = self._connect(remote, client_id=self.client_id, timeout_s=left_s)
         except (ConfigError, MissingDependency):
@@ -123,6 +126,11 @@ class LockstepRemote:
             self.claims.gone(cause)
             log.warning("%s: %s was lost", self.client_id, self._remote.id)
 
+    def abandon(self) -> None:
+        """Counts the Remote as lost; one that is being started in another thread is ended."""
+        self._is_abandoned = True
+        self.note_loss()
+
     def release(self) -> None:
         """Gives the Remote back, or ends it if it was lost. May be called twice."""
         if self._is_lost or self._remote is None:
@@ -141,3 +149,7 @@ class LockstepRemote:
         remote, self._remote, self.tenancy = self._remote, None, None
         if remote is not None:
             self._backend.remove(remote.id)
+
+    def _check_wanted(self, when: str) -> None:
+        if self._is_abandoned:
+            raise RemoteFailedToStart(f"{self.client_id}: its remote was given up {when}")

@@ -106,7 +106,8 @@ class RewarderSession:
     @property
     def clock_skew_s(self) -> tuple[float, float] | None:
         """Bounds of the Remote's clock minus ours, in seconds; None before a ping."""
-        return self._client.clock_skew_s
+        with self._changed:
+            return self._client.clock_skew_s
 
     @property
     def episode_id(self) -> str | None:

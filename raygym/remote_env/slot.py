@@ -105,7 +105,8 @@ class Slot:
     @property
     def remote_id(self) -> str | None:
         """Id of the Remote behind it; None before the first reset."""
-        return None if self._remote is None else self._remote.id
+        remote = self._remote
+        return None if remote is None else remote.id
 
     @property
     def remote(self) -> Remote | None:
@@ -115,7 +116,8 @@ class Slot:
     @property
     def timing_mark(self) -> TimingMark | None:
         """What the timing strip of the frame observed last said; None without a strip."""
-        return None if self._view is None else self._view.mark
+        view = self._view
+        return None if view is None else view.mark
 
     def reset(self, *, seed: int | None = None) -> Timestep:
         """Starts an episode, on a new Remote where there is none or it was lost.
@@ -221,7 +223,8 @@ class Slot:
 
     def picture(self) -> UInt8Array | None:
         """Returns the region as it was observed last, unscaled: uint8[h, w, 3], a copy."""
-        return None if self._view is None else self._view.picture[:, :, :3].copy()
+        view = self._view  # a reset in another thread may drop it at any moment
+        return None if view is None else view.picture[:, :, :3].copy()
 
     def stop(self) -> None:
         """Makes a ``reset`` in another thread try no further Remote."""
@@ -288,6 +291,8 @@ class Slot:
         self._tenancy = Tenancy(self._backend, self._remote.id)
         self.remotes_started += 1
         remote_id = self._remote.id
+        if self._is_closing:
+            raise RemoteFailedToStart(f"{remote_id}: its slot was closed while it started")
         ready = self._make_ready(
             self._remote,
             config.spec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -167,4 +168,6 @@ class Spectators:
             # As above.
             except Exception:
                 log.exception("spectator.failed spectator=%r", spectator)
-                self._spectators.remove(spectator)
+                # Another thread may have left it out, or closed all.
+                with contextlib.suppress(ValueError):
+                    self._spectators.remove(spectator)

@@ -138,6 +138,9 @@ class LearnerActor:
         with self._changed:
             self._next = (meeting, state)
             self._core = core
+            if self._status == "lost":
+                # It is called to others: who waits for news must not hear of the old loss again.
+                self._status = "waiting"
             self._has_to_leave.set()
             self._changed.notify_all()
         if self._thread.ident is None:
@@ -245,9 +248,10 @@ class LearnerActor:
                 self._iterate(source, averaging)
         except PeerLost as error:
             log.warning("learner.alone rank=%d cause=%s", self._rank, error)
-            # A new meeting may have been called already.
-            if self._next is None and not self._is_closing:
-                self._set_status("lost")
+            with self._changed:
+                # A new meeting may have been called already.
+                if self._next is None and not self._is_closing:
+                    self._set_status("lost")
         finally:
             if averaging is not None:
                 averaging.close()

@@ -86,8 +86,6 @@ class SlotThread:
     ) -> None:
         self.slot = slot
         self.env: gymnasium.Env[Any, Any] | None = None
-        self.busy_since_s: float | None = None
-        """When it went into the environment's own code, by ``time.monotonic``; None outside."""
         self.asked: Asked | None = None
         """What it has not answered yet."""
         self._factory = factory
@@ -97,6 +95,7 @@ class SlotThread:
         self._inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._is_ending = threading.Event()
         self._is_abandoned = False
+        self._busy_since_s: float | None = None
         self._thread = threading.Thread(
             target=self._run, args=(starts_now,), name=f"slot-{slot}", daemon=True
         )
@@ -106,6 +105,15 @@ class SlotThread:
         """Gives it something to do; the answer comes by itself."""
         self.asked = asked
         self._inbox.put(asked)
+
+    def busy_s(self, now_s: float) -> float:
+        """Returns the seconds since it went into the environment's own code; 0 outside.
+
+        Args:
+            now_s: By ``time.monotonic``.
+        """
+        since_s = self._busy_since_s  # its own thread may set it at any moment
+        return 0.0 if since_s is None else now_s - since_s
 
     def end(self) -> None:
         """Asks it to close its environment and end; does not wait."""
@@ -171,6 +179,10 @@ class SlotThread:
                     break
                 pause_s = self._record.failed(error)
             else:
+                if self._is_abandoned:
+                    # It was closed before it had what its reset brought: a Remote, say.
+                    close_quietly(env, is_lost=True)
+                    break
                 return Answer(thread=self, is_first=True, observation=observation, info=info)
         return None
 
@@ -198,11 +210,11 @@ class SlotThread:
             return Answer(thread=self, truncated=True, info=failure_info(error))
 
     def _timed(self, work: Callable[[], Any]) -> Any:
-        self.busy_since_s = time.monotonic()
+        self._busy_since_s = time.monotonic()
         try:
             return work()
         finally:
-            self.busy_since_s = None
+            self._busy_since_s = None
 
     def _made(self) -> gymnasium.Env[Any, Any]:
         if self._after is not None:

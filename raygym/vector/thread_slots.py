@@ -210,12 +210,12 @@ class ThreadSlots:
 
     def _cut_silent(self, now_s: float) -> None:
         for thread in self._threads:
-            if thread is None or thread.asked is None or thread.busy_since_s is None:
+            if thread is None or thread.asked is None:
                 continue
             asked = thread.asked
             name = "reset_timeout_s" if asked.is_reset else "step_timeout_s"
             limit_s = getattr(self._supervision, name)
-            if now_s - thread.busy_since_s <= limit_s:
+            if thread.busy_s(now_s) <= limit_s:
                 continue
             verb = "reset" if asked.is_reset else "step"
             reason = f"its {verb} took longer than {limit_s:g} s (Supervision.{name})"

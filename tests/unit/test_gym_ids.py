@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import gymnasium
@@ -139,6 +140,21 @@ def test_what_nobody_knows_is_refused_by_name(name):
 def test_a_package_before_the_id_is_imported():
     found = gym_ids.find("gym-core.tests.support.scripted_gym:raygym_tests/ScriptedSync-v0")
     assert (found.gym_id, found.is_sync) == ("raygym_tests/Scripted-v0", True)
+
+
+def test_nobody_looks_into_the_registry_while_a_package_adds_to_it(monkeypatch):
+    others: list[threading.Thread] = []
+
+    def add(_module: str) -> None:
+        others.append(threading.Thread(target=gym_ids.find, args=("CartPole-v1",), daemon=True))
+        others[0].start()
+        others[0].join(0.2)
+        assert others[0].is_alive()
+
+    monkeypatch.setattr(gym_ids.importlib, "import_module", add)
+    assert gym_ids.find("a_package:CartPole-v1").gym_id == "CartPole-v1"
+    others[0].join(20)
+    assert not others[0].is_alive()
 
 
 @pytest.mark.parametrize("module", ["no_such_package", "a:b", ".", "a b"])

@@ -182,7 +182,7 @@ def test_a_second_start_of_a_client_does_not_overtake_the_first(world, monkeypat
     grant = world.registry.grant
 
     def grant_while_another_asks(want):
-        with pytest.raises(ConfigError, match="in this process"):
+        with pytest.raises(RemoteFailedToStart, match="is being started in this process"):
             backend.start("flashgames", client_id="worker-0")
         return grant(want)
 

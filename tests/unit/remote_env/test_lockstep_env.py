@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from raygym.core import Remote
 from raygym.errors import (
     ConfigError,
     RemoteEnvError,
@@ -246,6 +247,21 @@ def test_infos_name_the_lease_where_one_is_held() -> None:
     assert played.env.reset()[1]["lease_id"] == "r-2:7"
     assert played.env.step(0)[4]["lease_id"] == "r-2:7"
     played.env.close()
+
+
+def test_a_remote_that_comes_after_its_environment_was_abandoned_is_ended(monkeypatch) -> None:
+    played = Played()
+    start = played.backend.start
+
+    def start_meanwhile(*args: Any, **kwargs: Any) -> Remote:
+        played.env.abandon()
+        return start(*args, **kwargs)
+
+    monkeypatch.setattr(played.backend, "start", start_meanwhile)
+    with pytest.raises(RemoteFailedToStart, match=r"r-1 .*given up while it started"):
+        played.env.reset()
+    assert played.backend.started == played.backend.removed == ["r-1"]
+    assert played.connect.channels == []
 
 
 def test_an_abandoned_environment_ends_its_remote_instead_of_giving_it_back() -> None:

@@ -21,6 +21,7 @@ from raygym.errors import (
     SessionLost,
 )
 from raygym.remote_env.rewarder_session import RewarderSession
+from raygym.wire.rewarder_client import RewarderClient
 
 SKEW_S = 3.0
 
@@ -112,6 +113,21 @@ def session(rewarder: Rewarder) -> Iterator[RewarderSession]:
     session = RewarderSession(rewarder.endpoint, password=Secret("secret"))
     yield session
     session.close()
+
+
+def test_no_answer_comes_in_while_the_skew_is_read(
+    session: RewarderSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_client: RewarderClient) -> tuple[float, float]:
+        # As the reader of the channel does with each message.
+        other = threading.Thread(target=session.pop, daemon=True)
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        return 1.0, 2.0
+
+    monkeypatch.setattr(RewarderClient, "clock_skew_s", property(read))
+    assert session.clock_skew_s == (1.0, 2.0)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

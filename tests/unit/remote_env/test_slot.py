@@ -382,6 +382,14 @@ def test_a_mistake_of_the_caller_is_not_tried_again(remotes: FakeRemotes) -> Non
     assert remotes.running == []
 
 
+def test_a_remote_that_comes_after_its_slot_was_abandoned_is_ended(remotes: FakeRemotes) -> None:
+    slot = remotes.slot()
+    remotes.on_start = slot.abandon
+    with pytest.raises(RemoteFailedToStart, match=r"in 1 tries.*\n1\. r-0: its slot was closed"):
+        slot.reset()
+    assert (remotes.running, remotes.released) == ([], [])
+
+
 def test_a_stopped_slot_tries_no_further_remote(remotes: FakeRemotes) -> None:
     slot = remotes.slot()
     remotes.ready_errors.extend([failed("a"), failed("b"), failed("c")])

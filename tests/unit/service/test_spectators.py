@@ -47,6 +47,20 @@ def test_one_that_fails_is_left_out_and_the_others_stay(method, caplog):
     assert f"{method} was told to fail" in caplog.text
 
 
+def test_one_that_fails_twice_at_once_is_left_out_once():
+    class Entangled(FakeSpectator):
+        def reported(self, _reports):
+            # As another thread may do meanwhile.
+            spectators.ended(RECORD)
+            raise RuntimeError("told to fail")
+
+    good = FakeSpectator()
+    spectators = Spectators([Entangled(fails_at="ended"), good])
+    spectators.reported([SamplerReport(slot=1)])
+    tell_all(spectators)
+    assert (len(good.records), len(good.reports)) == (2, 2)
+
+
 def test_one_that_cannot_be_opened_is_left_out(caplog):
     def fail(_show: Show, _actor: str) -> FakeSpectator:
         raise OSError("no room for it")

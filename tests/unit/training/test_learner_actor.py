@@ -32,6 +32,7 @@ SETUP = LearnerSetup(
     slots_per_learner=2,
     num_learners=1,
 )
+OF_TWO = replace(SETUP, num_learners=2)
 
 
 @pytest.fixture
@@ -54,6 +55,18 @@ def take_until(learner: LearnerActor, is_enough: Callable[[Taken], bool]) -> lis
         assert time.monotonic() < until_s, taken[-1]
         taken.append(learner.take(timeout_s=1.0))
     return taken
+
+
+def pair_that_learns(
+    spawn: Callable[..., LearnerActor], kind: str, address: str
+) -> list[LearnerActor]:
+    """Returns two learners that have met and learned together."""
+    pair = [spawn(rank, OF_TWO) for rank in range(2)]
+    meeting = pair[0].host(kind, address)
+    for learner in pair:
+        learner.begin(meeting)
+    take_until(pair[0], lambda taken: taken.version >= 2)
+    return pair
 
 
 def test_a_learner_waits_for_a_meeting_and_learns_until_it_is_closed(
@@ -84,8 +97,7 @@ def test_reports_name_the_slots_of_the_learner_and_one_of_them_the_update(
 def test_the_second_learner_tells_of_its_own_slots_and_of_no_update(
     spawn: Callable[..., LearnerActor],
 ):
-    setup = replace(SETUP, num_learners=2)
-    pair = [spawn(rank, setup) for rank in range(2)]
+    pair = [spawn(rank, OF_TWO) for rank in range(2)]
     meeting = pair[0].host("memory", "")
     for learner in pair:
         learner.begin(meeting)
@@ -99,15 +111,10 @@ def test_the_second_learner_tells_of_its_own_slots_and_of_no_update(
 def test_who_is_left_says_so_and_goes_on_with_a_new_one_on_the_same_weights(
     spawn: Callable[..., LearnerActor],
 ):
-    setup = replace(SETUP, num_learners=2)
-    pair = [spawn(rank, setup) for rank in range(2)]
-    meeting = pair[0].host("memory", "")
-    for learner in pair:
-        learner.begin(meeting)
-    take_until(pair[0], lambda taken: taken.version >= 2)
+    pair = pair_that_learns(spawn, "memory", "")
     assert pair[1].close(timeout_s=DEADLINE_S)
     # The first waits for a mean that will not come; a new meeting calls it away.
-    newcomer = spawn(1, setup)
+    newcomer = spawn(1, OF_TWO)
     state = pair[0].state()
     meeting = pair[0].host("memory", "")
     for learner in (pair[0], newcomer):
@@ -115,6 +122,18 @@ def test_who_is_left_says_so_and_goes_on_with_a_new_one_on_the_same_weights(
     goal = state["version"] + 2
     take_until(pair[0], lambda taken: taken.version >= goal)
     take_until(newcomer, lambda taken: taken.version >= goal)
+
+
+def test_who_was_called_to_a_new_meeting_tells_of_the_old_loss_no_more(
+    spawn: Callable[..., LearnerActor],
+):
+    pair = pair_that_learns(spawn, "gloo", "127.0.0.1")
+    assert pair[0].close(timeout_s=DEADLINE_S)
+    take_until(pair[1], lambda taken: taken.status == "lost")
+    # Nobody else comes there for now.
+    newcomer = spawn(0, OF_TWO)
+    pair[1].begin(newcomer.host("gloo", "127.0.0.1"))
+    assert pair[1].take(timeout_s=0.2).status == "waiting"
 
 
 def test_a_setting_that_makes_no_sense_is_fatal_in_every_slot(

@@ -78,7 +78,7 @@ def test_an_agent_without_memory_sees_several_frames_at_once():
 def test_a_flash_game_in_lock_step_has_two_slots_a_core_where_learners_learn_in_batches():
     env = "flashgames.NeonRace-v0"
     lockstep = make_plan(TrainConfig(env=env, algo="batched"))
-    assert (lockstep.workers, lockstep.batched.rollout_steps) == (4, 128)
+    assert (lockstep.workers, lockstep.batched.rollout_steps) == (4, 256)
     assert make_plan(TrainConfig(env=env, algo="batched", mode="realtime")).workers == 2
     assert make_plan(TrainConfig(env=env)).workers == 2
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from raygym.errors import ConfigError, RemoteFailedToStart
+from raygym.vector import thread_slots
+from raygym.vector.slot_thread import SlotThread
 from raygym.vector.supervision import Supervision
 from raygym.vector.thread_slots import ThreadSlots
 from tests.support.slot_envs import ENDS, HANGS, LOSES, RAISES, Made, SlotEnv
@@ -118,6 +120,34 @@ def test_a_silent_step_is_cut_and_its_environment_closed_and_made_anew(made) -> 
     slots.close()
 
 
+class BackInTime(SlotThread):
+    """Whose environment comes back in the moment after somebody looked how long it takes."""
+
+    @property
+    def _busy_since_s(self) -> float | None:
+        since_s, self.since_s = self.since_s, None
+        return since_s
+
+    @_busy_since_s.setter
+    def _busy_since_s(self, since_s: float | None) -> None:
+        self.since_s = since_s
+
+
+def test_a_step_that_ends_while_it_is_looked_at_is_no_fault(made, monkeypatch) -> None:
+    monkeypatch.setattr(thread_slots, "SlotThread", BackInTime)
+    monkeypatch.setattr(thread_slots, "_LOOK_EVERY_S", 0.02)
+    slots = ThreadSlots(made, 1)
+    try:
+        slots.reset([0])
+        slots.recv(timeout_s=20)
+        slots.send([0], [HANGS])
+        assert len(slots.recv(timeout_s=0.2).slots) == 0
+        made.envs[0].released.set()
+        assert slots.recv(timeout_s=20).infos[0].get("outcome", "ok") == "ok"
+    finally:
+        slots.close()
+
+
 def test_a_silent_reset_is_tried_again_in_another_environment() -> None:
     hung = threading.Event()
 
@@ -224,6 +254,39 @@ def test_an_abandoned_environment_with_a_remote_gives_it_up(made) -> None:
     slots.recv(timeout_s=20)
     report = slots.reports()[0]
     assert (report.remotes_started, report.remotes_lost, report.remote_id) == (2, 1, "r-1")
+    slots.close()
+
+
+def test_what_a_reset_brings_after_its_slot_was_let_go_is_given_up() -> None:
+    goes_on = threading.Event()
+
+    class Late(SlotEnv):
+        has_remote = False
+
+        def reset(self, **kwargs):
+            if not envs[1:]:
+                goes_on.wait(60)
+                self.has_remote = True
+            return super().reset(**kwargs)
+
+        def abandon(self) -> None:
+            self.has_remote = False
+            given_up.release()
+
+    envs: list[Late] = []
+    given_up = threading.Semaphore(0)
+
+    def make(slot: int) -> Late:
+        envs.append(Late(slot))
+        return envs[-1]
+
+    slots = ThreadSlots(make, 1, supervision=QUICK)
+    slots.reset([0])
+    assert slots.recv(timeout_s=20).is_first.tolist() == [True]
+    assert given_up.acquire(timeout=20), "closed behind"
+    goes_on.set()
+    assert given_up.acquire(timeout=20), "closed again once it had its remote"
+    assert [env.has_remote for env in envs] == [False, False]
     slots.close()
 
 
