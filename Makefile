@@ -2,8 +2,6 @@
 PYTHON := .venv/bin/python
 ENV ?= flashgames.NeonRace-v0
 ARGS ?=
-# A file is one worker's, as its tests share a Ray; the slow ones come first.
-IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help train test check bench format setup
 
@@ -17,10 +15,7 @@ train:  ## Sets up and trains on NeonRace; ARGS="--minutes 3 --workers 2" passes
 test:  ## Sets up and passes the whole test suite
 	@scripts/setup test
 	@scripts/peers
-	@failed=0; \
-	$(PYTHON) -m pytest -q tests -m "not alone" $(IN_PARALLEL) || failed=1; \
-	$(PYTHON) -m pytest -q tests -m alone || failed=1; \
-	exit $$failed
+	@scripts/suite
 
 check:  ## Format, lint, types, import rules and unit tests, in under two minutes
 	@scripts/setup test
@@ -28,7 +23,7 @@ check:  ## Format, lint, types, import rules and unit tests, in under two minute
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-cache
-	@$(PYTHON) -m pytest -q tests/unit $(IN_PARALLEL)
+	@$(PYTHON) -m pytest -q tests/unit -n 2 --dist loadfile
 
 bench:  ## Prints the benchmarks of docs/benchmarks.md
 	@scripts/setup test

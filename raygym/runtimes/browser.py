@@ -162,7 +162,7 @@ class Browser:
                 answer.set_exception(BrowserError(f"{loss.reason}: {loss.detail}"))
                 answer.exception()  # whoever waits sees it; nobody has to
 
-    async def start(self, url: str, *, timeout_s: float = 20.0) -> None:
+    async def start(self, url: str, *, timeout_s: float = 45.0) -> None:
         """Starts Chromium on a page; returns once the page has sent a first message.
 
         Raises:

@@ -34,6 +34,8 @@ LEASE_S = 60.0
 HANGS_S = 10.0
 EACH_STEPS = 60
 """Steps of each slot to see that it plays."""
+LONG_EPISODE = 10**6
+"""An episode that is not over when a process is killed: one killed in a reset costs none."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +88,7 @@ def lost(service: RolloutService) -> set[int]:
 
 def test_a_killed_env_process_costs_its_slot_one_episode_and_the_others_nothing():
     ledger = Ledger()
-    with service_of(LedgerSlots(has_processes=True)) as service:
+    with service_of(LedgerSlots(has_processes=True, episode_steps=LONG_EPISODE)) as service:
         play(service, ledger)
         played = set(ledger.processes.values())
         assert len(played) == SLOTS
@@ -105,7 +107,9 @@ def test_a_killed_env_process_costs_its_slot_one_episode_and_the_others_nothing(
 def test_an_env_process_that_hangs_is_cut_after_its_deadline_and_the_others_play_on():
     ledger = Ledger()
     supervision = Supervision(step_timeout_s=HANGS_S)
-    with service_of(LedgerSlots(has_processes=True, supervision=supervision)) as service:
+    with service_of(
+        LedgerSlots(has_processes=True, episode_steps=LONG_EPISODE, supervision=supervision)
+    ) as service:
         play(service, ledger)
         played, hanging = set(ledger.processes.values()), ledger.processes[1]
         before = dict(ledger.slot_steps)

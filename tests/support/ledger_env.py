@@ -201,16 +201,18 @@ class LedgerSlots:
     Args:
         has_processes: Whether each environment gets a process of its own.
         step_s: How long a step takes.
+        episode_steps: Length of an episode.
         supervision: Of environments in processes.
     """
 
     has_processes: bool = False
     step_s: float = 0.002
+    episode_steps: int = 20
     supervision: Supervision = field(default_factory=Supervision)
 
     def __call__(self, first_slot: int, num_slots: int) -> Slots:
         """Makes ``num_slots`` of them."""
-        factory = functools.partial(_make, self.step_s, this_node())
+        factory = functools.partial(_make, self.step_s, self.episode_steps, this_node())
         if self.has_processes:
             return ProcessSlots(
                 factory, num_slots, num_processes=num_slots, supervision=self.supervision
@@ -218,8 +220,8 @@ class LedgerSlots:
         return InlineSlots(factory, num_slots)
 
 
-def _make(step_s: float, node: int, slot: int) -> LedgerEnv:
-    return LedgerEnv(step_s=step_s, node=node)
+def _make(step_s: float, episode_steps: int, node: int, slot: int) -> LedgerEnv:
+    return LedgerEnv(step_s=step_s, episode_steps=episode_steps, node=node)
 
 
 def play_until(

@@ -197,7 +197,7 @@ def in_threads(count: int, job) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)
     return results
 
 
