@@ -27,6 +27,9 @@ check:  ## Format, lint, types, import rules and unit tests, in under two minute
 
 bench:  ## Prints the benchmarks of docs/benchmarks.md
 	@scripts/setup test
+	@scripts/peers
+	@scripts/engine
+	@.venv/bin/raygym images build
 	@$(PYTHON) benchmarks/run.py
 
 format:  ## Formats and mends what can be mended

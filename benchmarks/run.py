@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ NAMES = (
     "decode",
 )
 TIMEOUT_S = 900
+END_S = 60
+"""For what a benchmark started to be ended by it."""
 
 
 def machine() -> str:
@@ -46,6 +49,22 @@ def machine() -> str:
     )
 
 
+def status_of(name: str) -> str:
+    """Runs a benchmark; returns how it failed, or nothing."""
+    process = subprocess.Popen([sys.executable, str(HERE / f"{name}.py")])
+    try:
+        status = process.wait(TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return f"not done within {TIMEOUT_S} s"
+    return f"exit status {status}" if status else ""
+
+
 def main() -> int:
     """Runs the benchmarks named on the command line, or all."""
     names = sys.argv[1:] or list(NAMES)
@@ -57,12 +76,10 @@ def main() -> int:
     failed = []
     for name in names:
         print(f"## {name}\n", flush=True)
-        done = subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py")], timeout=TIMEOUT_S, check=False
-        )
+        failure = status_of(name)
         print(flush=True)
-        if done.returncode:
-            failed.append(name)
+        if failure:
+            failed.append(f"{name} ({failure})")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
