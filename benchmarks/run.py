@@ -11,6 +11,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -31,6 +32,11 @@ NAMES = (
 TIMEOUT_S = 900
 END_S = 60
 """For what a benchmark started to be ended by it."""
+SETTLE_S = 180
+"""Longest wait until what the benchmark before left running has ended."""
+QUIET_SHARE = 0.9
+"""Idle share of the processors from which nothing else is running."""
+LOOK_S = 2.0
 
 
 def machine() -> str:
@@ -49,9 +55,40 @@ def machine() -> str:
     )
 
 
+def idle_share(seconds: float) -> float:
+    """Returns which share of the processors' time goes unused in the seconds that follow."""
+
+    def idle_and_all() -> tuple[int, int]:
+        # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+        ticks = [int(field) for field in line.split()[1:9]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+    idle_before, all_before = idle_and_all()
+    time.sleep(seconds)
+    idle_after, all_after = idle_and_all()
+    return (idle_after - idle_before) / max(1, all_after - all_before)
+
+
+def settle() -> None:
+    """Waits until nothing else is running; says so where that does not come."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while (share := idle_share(LOOK_S)) < QUIET_SHARE:
+        if time.monotonic() > deadline_s:
+            print(
+                f"something else is running: {1 - share:.0%} of the processors is taken\n",
+                flush=True,
+            )
+            return
+
+
 def status_of(name: str) -> str:
-    """Runs a benchmark; returns how it failed, or nothing."""
-    process = subprocess.Popen([sys.executable, str(HERE / f"{name}.py")])
+    """Runs a benchmark; returns how it failed, or nothing.
+
+    Whether a Docker engine answers is to make no difference where containers are not measured.
+    """
+    environment = {"RAYGYM_BACKEND": "process", **os.environ}
+    process = subprocess.Popen([sys.executable, str(HERE / f"{name}.py")], env=environment)
     try:
         status = process.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -76,6 +113,7 @@ def main() -> int:
     failed = []
     for name in names:
         print(f"## {name}\n", flush=True)
+        settle()
         failure = status_of(name)
         print(flush=True)
         if failure:
