@@ -102,6 +102,14 @@ def test_pong_is_seen_without_its_walls():
     assert (plan.workers, plan.network.action_count) == (32, 6)
 
 
+def test_pong_s_network_ends_in_a_finer_map_than_that_of_others():
+    configs = [
+        TrainConfig(env=f"gym-core.{game}Deterministic-v3", algo="batched", backend="local")
+        for game in ("Pong", "Breakout")
+    ]
+    assert [make_plan(one).own_network().conv_count for one in configs] == [3, 4]
+
+
 def test_a3c_sees_several_frames_where_it_is_asked_to() -> None:
     config = TrainConfig(env="gym-core.PongDeterministic-v3", backend="local")
     plan = make_plan(config)
