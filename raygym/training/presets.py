@@ -172,11 +172,14 @@ PONG_STICKY = Preset(
     num_slots=2 * _MANY,
     frame_stack=_FRAME_STACK,
     batched=BatchedConfig(
+        gamma=0.97,
+        gae_lambda=0.9,
         anneal_steps=2_700_000,
-        final_entropy_weight=0.004,
+        final_entropy_weight=0.002,
         minibatch_steps=256,
     ),
     filter_count=24,
+    conv_count=3,
     input_mean=_PONG_MEAN,
     input_deviation=_PONG_DEVIATION,
 )
