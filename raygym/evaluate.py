@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+import torch
 import tyro
 
 import raygym
@@ -282,6 +283,8 @@ def describe(result: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the flags and plays; returns the exit status."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    # One observation at a time gains nothing from more, and two evaluations would contend for them.
+    torch.set_num_threads(1)
     try:
         config = tyro.cli(EvaluateConfig, prog="python -m raygym.evaluate", args=arguments)
         result = evaluate(

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from raygym import evaluate as module
 from raygym.config import ObservationConfig
@@ -183,3 +184,13 @@ def test_a_wrong_command_line_is_explained(arguments, said: str, capsys):
         status = end.code
     assert status == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_evaluations_side_by_side_do_not_contend_for_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert module.main(["/nowhere"]) == 2
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
