@@ -40,6 +40,7 @@ _BUSY_TURNS = 300
 _YIELD_S = 0.005
 _NAP_S = 0.0002
 _LOOK_S = 0.1
+_CAME = "raygym/came"
 
 
 class PeerLost(RaygymError):
@@ -133,7 +134,8 @@ def join(
     """
     if meeting.kind == "memory":
         return MemoryAverage(meeting, rank, has_to_leave=has_to_leave)
-    return GlooAverage(meeting, rank, store=host.store if host else None)
+    store = host.store if host else None
+    return GlooAverage(meeting, rank, store=store, has_to_leave=has_to_leave)
 
 
 class MemoryAverage:
@@ -230,15 +232,24 @@ class GlooAverage:
         meeting: Where the store is.
         rank: Number of this learner.
         store: The store itself, for the learner that keeps it.
+        has_to_leave: Ends the wait for the others when it is set.
 
     Raises:
         PeerLost: Not all came in time.
     """
 
-    def __init__(self, meeting: Meeting, rank: int, *, store: Any = None) -> None:
+    def __init__(
+        self,
+        meeting: Meeting,
+        rank: int,
+        *,
+        store: Any = None,
+        has_to_leave: threading.Event,
+    ) -> None:
         self._count = meeting.num_learners
         try:
             self._store = store or _store(meeting.place, meeting.port, self._count, is_master=False)
+            _await_all(self._store, self._count, has_to_leave)
             # The stubs of torch have neither the options nor the collectives.
             gloo: Any = distributed.ProcessGroupGloo
             options = gloo._Options()
@@ -274,6 +285,24 @@ def _store(host: str, port: int, num_learners: int, *, is_master: bool) -> Any:
         timeout=timedelta(seconds=MEETING_TIMEOUT_S),
         wait_for_workers=False,
     )
+
+
+def _await_all(store: Any, num_learners: int, has_to_leave: threading.Event) -> None:
+    """Waits until all have come to a store; gloo itself would not hear that it has to leave.
+
+    Raises:
+        PeerLost: Not all came in time, or this learner has to leave.
+    """
+    until_s = time.monotonic() + MEETING_TIMEOUT_S
+    came = store.add(_CAME, 1)
+    while came < num_learners:
+        if has_to_leave.wait(_LOOK_S):
+            raise PeerLost("the group of learners is being built anew")
+        if time.monotonic() > until_s:
+            raise PeerLost(
+                f"{came} of {num_learners} learners came together in {MEETING_TIMEOUT_S:.0f} s"
+            )
+        came = store.add(_CAME, 0)
 
 
 def _own_address(meeting: Meeting) -> str:

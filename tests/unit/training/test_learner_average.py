@@ -117,6 +117,15 @@ def test_who_does_not_come_is_not_waited_for_forever(kind: str, monkeypatch: pyt
     assert len(group.errors) == 1
 
 
+@pytest.mark.parametrize("kind", ["memory", "gloo"])
+def test_who_waits_for_others_can_be_called_away(kind: str):
+    group = Group(kind, 2)
+    threading.Timer(0.05, group.has_to_leave[0].set).start()
+    group.run(lambda _rank, _average: None, range(1))
+    group.host.close()
+    assert ["built anew" in str(error) for error in group.errors] == [True]
+
+
 def test_the_block_has_no_name_once_the_host_is_closed():
     host = Host("memory", address="", size=SIZE, num_learners=2)
     assert Path(host.meeting.place).exists()
