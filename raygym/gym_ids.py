@@ -42,6 +42,10 @@ _finding = threading.RLock()
 """Gymnasium's registry is walked by who asks, and grows by what is imported."""
 
 
+class AtariMissing(ConfigError):
+    """The id is one of Atari's, and its emulator is not installed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GymId:
     """One environment as Gymnasium makes it."""
@@ -84,8 +88,8 @@ def find(name: str) -> GymId:
             for the commit key.
 
     Raises:
-        ConfigError: Neither Gymnasium nor raygym's table knows it, or it is one of Atari and
-            ale-py is not installed.
+        ConfigError: Neither Gymnasium nor raygym's table knows it.
+        AtariMissing: It is one of Atari's, and ale-py is not installed.
     """
     with _finding:
         return _find(name)
@@ -265,7 +269,7 @@ def _register_atari(name: str) -> None:
     try:
         import ale_py
     except ImportError as error:
-        raise ConfigError(
+        raise AtariMissing(
             f"{name}: the Atari emulator is not installed; pip install 'raygym[atari]'"
         ) from error
     gymnasium.register_envs(ale_py)

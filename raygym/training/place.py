@@ -62,7 +62,8 @@ def find_spec(env: str) -> tuple[EnvSpec, bool]:
     """Returns an environment, and whether it was named by one of Gymnasium's own ids.
 
     Raises:
-        ConfigError: Neither the catalog nor Gymnasium knows it.
+        ConfigError: Neither the catalog nor Gymnasium knows it, or it is one of Atari's and
+            its emulator is not installed.
     """
     catalog = load_catalog()
     is_plain = env not in catalog.envs and not env.startswith(GYM_CORE_PREFIX) and _is_gym_id(env)
@@ -72,6 +73,8 @@ def find_spec(env: str) -> tuple[EnvSpec, bool]:
 def _is_gym_id(env: str) -> bool:
     try:
         gym_ids.find(env)
+    except gym_ids.AtariMissing:
+        return True
     except ConfigError:
         return False
     return True

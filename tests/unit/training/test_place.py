@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from raygym.catalog import load_catalog
@@ -45,3 +47,10 @@ def test_lock_step_needs_remotes_that_have_it(monkeypatch, remotes, backend, exp
 def test_one_of_gymnasiums_own_ids_is_found_by_itself_and_said_to_be_plain():
     assert [find_spec(env)[1] for env in ("CartPole-v1", "gym-core.CartPole-v1")] == [True, False]
     assert find_spec("CartPole-v1")[0].id == "gym-core.CartPole-v1"
+
+
+@pytest.mark.parametrize("env", ["ALE/Pong-v5", "PongDeterministic-v3", "gym-core.ALE/Pong-v5"])
+def test_a_game_of_atari_says_what_to_install_where_its_emulator_is_absent(monkeypatch, env):
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(ConfigError, match=r"pip install 'raygym\[atari\]'"):
+        find_spec(env)
