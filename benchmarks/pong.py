@@ -43,7 +43,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "num_slots": 16,
         "frame_stack": 4,
         "learner": A3CConfig(
-            gamma=0.99,
             learning_rate=1e-3,
             max_grad_norm=0.5,
             anneal_updates=10_000,
