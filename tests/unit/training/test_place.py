@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from raygym import gym_ids
 from raygym.catalog import load_catalog
 from raygym.errors import ConfigError
 from raygym.training.place import find_spec, lockstep_frames, needs_realtime
@@ -51,6 +52,7 @@ def test_one_of_gymnasiums_own_ids_is_found_by_itself_and_said_to_be_plain():
 
 @pytest.mark.parametrize("env", ["ALE/Pong-v5", "PongDeterministic-v3", "gym-core.ALE/Pong-v5"])
 def test_a_game_of_atari_says_what_to_install_where_its_emulator_is_absent(monkeypatch, env):
+    gym_ids.facts.cache_clear()
     monkeypatch.setitem(sys.modules, "ale_py", None)
     with pytest.raises(ConfigError, match=r"pip install 'raygym\[atari\]'"):
         find_spec(env)
